@@ -1,0 +1,1 @@
+"""From candidates to labels: policies, the judge, review in Argilla."""

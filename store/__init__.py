@@ -1,0 +1,1 @@
+"""The DuckDB database: schema, migrations, typed reads and writes."""

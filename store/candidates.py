@@ -1,0 +1,183 @@
+"""Candidates: pairs put forward for labelling, and where each came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from store.database import Store
+from store.ids import pair_id
+from store.policies import Policy
+
+Proposed = Literal["positive", "negative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair put forward under one policy.
+
+    `proposed` is what its source suggests, nothing more: a candidate negative is not a negative. `duplicate_of` is
+    the cited chunk of the same anchor that this chunk repeats, and `similarity` how closely (1.0: same text).
+    """
+
+    anchor_id: str
+    chunk_id: str
+    source: str  # cited, uncited, random ...
+    proposed: Proposed
+    interaction_id: str = ""  # "" where no interaction stands behind it
+    rank: int | None = None
+    score: float | None = None
+    duplicate_of: str | None = None
+    similarity: float | None = None
+
+
+def put_candidates(store: Store, policy_name: str, candidates: Sequence[Candidate]) -> int:
+    """Store candidates of a policy, replacing what an earlier run said of the same; return how many are new."""
+    keys = [pair_id(c.anchor_id, c.chunk_id) for c in candidates]
+    store.insert(
+        "pairs",
+        pa.table(
+            {
+                "pair_id": pa.array(keys, pa.string()),
+                "anchor_id": pa.array([c.anchor_id for c in candidates], pa.string()),
+                "chunk_id": pa.array([c.chunk_id for c in candidates], pa.string()),
+            }
+        ),
+    )
+    return store.insert(
+        "candidates",
+        pa.table(
+            {
+                "policy_name": pa.array([policy_name] * len(candidates), pa.string()),
+                "pair_id": pa.array(keys, pa.string()),
+                "source": pa.array([c.source for c in candidates], pa.string()),
+                "interaction_id": pa.array([c.interaction_id for c in candidates], pa.string()),
+                "proposed": pa.array([c.proposed for c in candidates], pa.string()),
+                "rank": pa.array([c.rank for c in candidates], pa.int32()),
+                "score": pa.array([c.score for c in candidates], pa.float64()),
+                "duplicate_of": pa.array([c.duplicate_of for c in candidates], pa.string()),
+                "similarity": pa.array([c.similarity for c in candidates], pa.float64()),
+            }
+        ),
+        replace=True,
+    )
+
+
+def retrieved_signals(store: Store, signals: Sequence[str]) -> pa.Table:
+    """Return every retrieval with those of `signals` that it carries.
+
+    Returns:
+        Columns interaction_id, anchor_id, chunk_id, rank, score, signals (list of strings, sorted, may be empty);
+        ordered by interaction and rank. A chunk that one list holds twice stands once, at its best rank.
+    """
+    with store.view_of("named", pa.table({"signal": pa.array(list(signals), pa.string())})):
+        return store.table(
+            """
+            WITH carried AS (
+                SELECT interaction_id, chunk_id, list_sort(list_distinct(list(signal))) AS signals
+                FROM signals SEMI JOIN named USING (signal) WHERE value > 0
+                GROUP BY interaction_id, chunk_id
+            ), listed AS (
+                FROM retrievals
+                QUALIFY row_number() OVER (PARTITION BY interaction_id, chunk_id ORDER BY rank) = 1
+            )
+            SELECT interaction_id, anchor_id, chunk_id, rank, score, coalesce(signals, []) AS signals
+            FROM listed JOIN interactions USING (interaction_id)
+            LEFT JOIN carried USING (interaction_id, chunk_id)
+            ORDER BY interaction_id, rank
+            """
+        )
+
+
+def chunk_texts(store: Store, chunk_ids: pa.Array | None = None) -> pa.Table:
+    """Return columns chunk_id, text, kind of the chunks named, or of all; ordered by chunk_id."""
+    if chunk_ids is None:
+        return store.table("SELECT chunk_id, text, kind FROM chunks ORDER BY chunk_id")
+    with store.view_of("asked", pa.table({"chunk_id": chunk_ids})):
+        return store.table("SELECT chunk_id, text, kind FROM chunks SEMI JOIN asked USING (chunk_id) ORDER BY chunk_id")
+
+
+def candidate_counts(store: Store, policy_name: str) -> list[dict[str, object]]:
+    """Count the candidate pairs of a policy by source.
+
+    Returns:
+        One dict a source: source, proposed, pairs, anchors, duplicates (flagged as repeating a cited chunk).
+    """
+    return store.rows(
+        """
+        SELECT source, proposed, count(DISTINCT pair_id) AS pairs, count(DISTINCT anchor_id) AS anchors,
+               count(DISTINCT pair_id) FILTER (duplicate_of IS NOT NULL) AS duplicates
+        FROM candidates JOIN pairs USING (pair_id)
+        WHERE policy_name = ? GROUP BY source, proposed ORDER BY proposed DESC, source
+        """,
+        [policy_name],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PairToJudge:
+    """A pair with all that a judge may read. `reference` is a cited chunk of the same anchor."""
+
+    pair_id: str
+    anchor: str
+    chunk: str
+    kind: str
+    reference: str | None
+    reference_chunk_id: str | None
+
+
+_PAIRS_TO_JUDGE = """
+    WITH wanted AS (
+        SELECT * FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL
+    ), reference AS (
+        SELECT anchor_id, arg_min(chunk_id, (coalesce(rank, 2147483647), chunk_id)) AS reference_chunk_id
+        FROM candidate_pairs WHERE policy_name = $policy AND proposed = 'positive' GROUP BY anchor_id
+    ), settled AS (
+        SELECT pair_id FROM judgments
+        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+          AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
+    )
+    SELECT {columns} FROM wanted ANTI JOIN settled USING (pair_id) LEFT JOIN reference USING (anchor_id)
+"""
+
+
+def pairs_to_judge(
+    store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str], limit: int
+) -> list[PairToJudge]:
+    """Return up to `limit` pairs that this judge has not settled, grouped by anchor (for prefix caching), then rank.
+
+    `retry` names the kinds of error that are asked again. Pairs flagged as repeating a cited chunk are settled
+    without a judge. A candidate positive is shown without a reference, since it may be the reference.
+    """
+    columns = (
+        "wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind AS kind,"
+        " CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,"
+        " CASE WHEN wanted.proposed = 'negative' THEN shown.chunk_id END AS reference_chunk_id"
+    )
+    found = store.table(
+        _PAIRS_TO_JUDGE.format(columns=columns)
+        + """
+        JOIN anchors USING (anchor_id)
+        JOIN chunks ON chunks.chunk_id = wanted.chunk_id
+        LEFT JOIN chunks AS shown ON shown.chunk_id = reference_chunk_id
+        ORDER BY wanted.anchor_id, wanted.proposed, wanted.rank NULLS LAST, wanted.pair_id
+        LIMIT $limit
+        """,
+        _judge_parameters(policy, judge_id, retry) | {"limit": limit},
+    )
+    return [PairToJudge(**row) for row in found.to_pylist()]
+
+
+def count_pairs_to_judge(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str]) -> int:
+    """Count the pairs that `pairs_to_judge` would return without a limit."""
+    return store.count(_PAIRS_TO_JUDGE.format(columns="count(*)"), _judge_parameters(policy, judge_id, retry))
+
+
+def _judge_parameters(policy: Policy, judge_id: str, retry: Sequence[str]) -> dict[str, object]:
+    return {
+        "policy": policy.name,
+        "fingerprint": policy.labelling_fingerprint,
+        "judge": judge_id,
+        "retry": list(retry),
+    }

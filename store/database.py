@@ -1,0 +1,168 @@
+"""One DuckDB file, opened by one process at a time."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from store.errors import InvalidDataError, MissingError, ProviderError
+from store.migrations import migrate
+
+# Extensions are downloaded at run time; a labelling tool has no business doing so behind the user's back.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+
+
+class Store:
+    """An open database. Use it as a context manager; everything else in `store/` takes one.
+
+    The other modules hold the SQL of one noun each and reach the database through `rows`, `table`, `insert` and
+    `transaction` only.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open `path`, make it if it is missing (unless `read_only`), and bring its schema up to date.
+
+        Raises:
+            MissingError: `read_only` and there is no such file.
+            ProviderError: another process holds the file.
+            InvalidDataError: the file is not a database, or a newer uncited wrote it.
+        """
+        if read_only and not path.exists():
+            raise MissingError(f"no database at {path}", hint=f"uncited init {path.parent}")
+        self.path = path
+        self._in_transaction = False
+        try:
+            self.connection = duckdb.connect(str(path), config=_CONFIG)
+        except duckdb.Error as error:
+            raise _explain(error, path) from error
+        try:
+            self.connection.execute("SET TimeZone = 'UTC'")
+            migrate(self.connection, str(path))
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is pending and let other processes at the file."""
+        self.connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all writes inside happen together or not at all.
+
+        DuckDB knows no nested transactions, so nesting is refused rather than silently joined.
+
+        Raises:
+            RuntimeError: a transaction is already open.
+        """
+        if self._in_transaction:
+            raise RuntimeError("transactions do not nest")
+        self.connection.execute("BEGIN")
+        self._in_transaction = True
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+                self.connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._in_transaction = False
+
+    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> None:
+        """Run a statement whose result nobody reads."""
+        self.connection.execute(sql, parameters).fetchall()
+
+    def table(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pa.Table:
+        """Return the result of a query as an Arrow table (the way to read many rows)."""
+        return self.connection.sql(sql, params=parameters).to_arrow_table()
+
+    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, object]]:
+        """Return the result of a query as one dict a row (for hundreds, not millions, of rows)."""
+        rows: list[dict[str, object]] = self.table(sql, parameters).to_pylist()
+        return rows
+
+    def scalar(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> object:
+        """Return the first column of the first row, or None when there is no row."""
+        rows = self.connection.execute(sql, parameters).fetchall()
+        return rows[0][0] if rows else None
+
+    def count(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> int:
+        """Return a query's single whole number."""
+        value = self.scalar(sql, parameters)
+        assert isinstance(value, int)
+        return value
+
+    def insert(self, table: str, rows: pa.Table, *, replace: bool = False) -> int:
+        """Add `rows` to `table` by column name; return how many rows the table gained.
+
+        A row whose key is there already is left as it is, or with `replace` takes its place. Of rows of one call
+        that share a key, the first wins (DuckDB's rule), so dedupe where that matters.
+        """
+        before = self.count(f"SELECT count(*) FROM {table}")
+        if rows.num_rows:
+            verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
+            columns = ", ".join(rows.column_names)
+            with self.view_of("incoming", rows):
+                self.execute(f"{verb} INTO {table} ({columns}) SELECT {columns} FROM incoming")
+        return self.count(f"SELECT count(*) FROM {table}") - before
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Add `rows` to a table that has no key."""
+        if rows.num_rows:
+            columns = ", ".join(rows.column_names)
+            with self.view_of("incoming", rows):
+                self.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming")
+
+    @contextlib.contextmanager
+    def view_of(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Let queries read `rows` as a table called `name` for the length of the block."""
+        self.connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self.connection.unregister(name)
+
+
+def _explain(error: duckdb.Error, path: Path) -> Exception:
+    """Turn DuckDB's complaint on opening `path` into what happened and what to do."""
+    text = str(error)
+    if "lock" in text.lower():
+        process = re.search(r"\((?:PID|pid)\s+(\d+)\)", text)
+        holder = _describe_process(process.group(1)) if process else "another process"
+        return ProviderError(f"{path} is in use by {holder}", hint="wait until that command ends, or stop it")
+    if "serialization" in text.lower() or "version number" in text.lower():
+        return InvalidDataError(f"{path} was written by a newer DuckDB: {text}", hint="pip install --upgrade duckdb")
+    if "not a valid DuckDB database" in text:
+        return InvalidDataError(f"{path} is not a DuckDB database", hint="uncited init NEW_DIR")
+    return InvalidDataError(f"{path} cannot be opened: {text}")
+
+
+def _describe_process(process_id: str) -> str:
+    """Name a process by its command line where the system tells it."""
+    try:
+        words = Path(f"/proc/{process_id}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return f"process {process_id}"
+    return f"process {process_id} ({' '.join(words.split(chr(0))).strip()[:120]})"

@@ -1,0 +1,208 @@
+"""Logged interactions: what was asked, what was retrieved, what happened to it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from store.database import Store
+from store.ids import anchor_id, chunk_id, content_id
+
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """One chunk of a ranked list. `rank` is 1-based; `external_id` is the log's own name for the chunk."""
+
+    external_id: str
+    rank: int
+    text: str
+    score: float | None = None
+    kind: str = "text"
+    document: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What happened to a retrieved chunk, or with `chunk` None to the interaction as a whole."""
+
+    name: str
+    chunk: str | None = None  # external id
+    value: float = 1.0
+    happened_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One logged query with its ranked chunks and signals, and the file line it was read from (1-based)."""
+
+    query: str
+    retrieved: tuple[Retrieved, ...]
+    signals: tuple[Signal, ...]
+    line: int
+    external_id: str | None = None
+    query_id: str | None = None
+    answer: str | None = None
+    source: str | None = None
+    happened_at: datetime | None = None
+    extra: str = "{}"  # canonical JSON of what the line held besides
+
+    def content(self) -> list[object]:
+        """All that the interaction says, in canonical form; where it was read from is not part of it."""
+        return [
+            self.external_id,
+            self.query_id,
+            self.query,
+            self.answer,
+            self.source,
+            _iso(self.happened_at),
+            [[c.external_id, c.rank, chunk_id(c.text), c.score] for c in self.retrieved],
+            sorted([s.name, s.chunk or "", s.value, _iso(s.happened_at) or ""] for s in self.signals),
+            self.extra,
+        ]
+
+
+class Added(NamedTuple):
+    """What a write of interactions brought: new rows, and interactions that were known already."""
+
+    interactions: int
+    known: int
+    chunks: int
+    retrievals: int
+
+
+def add_interactions(store: Store, interactions: Sequence[Interaction], *, import_id: str) -> Added:
+    """Add interactions with their chunks and signals; those already stored are left as they are.
+
+    Call it inside `store.transaction()`, as often as there are batches.
+    """
+    by_id = {content_id("interaction", i.content()): i for i in interactions}
+    known = _known(store, list(by_id))
+    new = {key: interaction for key, interaction in by_id.items() if key not in known}
+    anchors = {anchor_id(i.query): i.query for i in new.values()}
+    store.insert("anchors", pa.table({"anchor_id": list(anchors), "text": list(anchors.values())}))
+    retrieved = _retrieved_columns(new)
+    chunks = store.insert("chunks", retrieved.select(["chunk_id", "text", "kind"]))
+    store.insert("chunk_names", retrieved.select(["external_id", "chunk_id", "document", "title"]))
+    store.insert("interactions", _interaction_columns(new, import_id))
+    retrievals = store.insert(
+        "retrievals",
+        retrieved.select(["interaction_id", "rank", "chunk_id", "external_id", "score"]),
+    )
+    store.append("signals", _signal_columns(new))
+    return Added(len(new), len(interactions) - len(new), chunks, retrievals)
+
+
+def import_known(store: Store, import_id: str) -> bool:
+    """Tell whether this very file has been imported before."""
+    return bool(store.scalar("SELECT 1 FROM imports WHERE import_id = ?", [import_id]))
+
+
+def record_import(store: Store, import_id: str, file: str, *, interactions: int, rejected: int) -> None:
+    """Note that a file was imported; `interactions` and `rejected` count its lines."""
+    row = {
+        "import_id": [import_id],
+        "file": [file],
+        "imported_at": [datetime.now(UTC)],
+        "interactions": [interactions],
+        "rejected": [rejected],
+    }
+    store.insert("imports", pa.table(row))
+
+
+class LogCounts(NamedTuple):
+    """How much the logs hold."""
+
+    imports: int
+    interactions: int
+    anchors: int
+    chunks: int
+    retrievals: int
+    cited: int
+    uncited: int
+
+
+def log_counts(store: Store) -> LogCounts:
+    """Count what has been imported; a retrieval is `cited` when it carries that signal."""
+    row = store.rows(
+        """
+        SELECT (SELECT count(*) FROM imports) AS imports,
+               (SELECT count(*) FROM interactions) AS interactions,
+               (SELECT count(*) FROM anchors) AS anchors,
+               (SELECT count(*) FROM chunks) AS chunks,
+               (SELECT count(*) FROM retrievals) AS retrievals,
+               (SELECT count(*) FROM retrievals SEMI JOIN (FROM signals WHERE signal = 'cited')
+                    USING (interaction_id, chunk_id)) AS cited
+        """
+    )[0]
+    counts = {name: int(str(value)) for name, value in row.items()}
+    return LogCounts(**counts, uncited=counts["retrievals"] - counts["cited"])
+
+
+def _known(store: Store, interaction_ids: list[str]) -> set[str]:
+    with store.view_of("asked", pa.table({"interaction_id": interaction_ids})):
+        known = store.table("SELECT interaction_id FROM asked SEMI JOIN interactions USING (interaction_id)")
+    return set(known["interaction_id"].to_pylist())
+
+
+def _interaction_columns(new: Mapping[str, Interaction], import_id: str) -> pa.Table:
+    values = new.values()
+    return pa.table(
+        {
+            "interaction_id": _strings(new),
+            "anchor_id": _strings(anchor_id(i.query) for i in values),
+            "external_id": _strings(i.external_id for i in values),
+            "query_id": _strings(i.query_id for i in values),
+            "answer": _strings(i.answer for i in values),
+            "source": _strings(i.source for i in values),
+            "happened_at": pa.array([i.happened_at for i in values], _UTC),
+            "extra": _strings(i.extra for i in values),
+            "import_id": _strings([import_id] * len(new)),
+            "line": pa.array([i.line for i in values], pa.int64()),
+        }
+    )
+
+
+def _retrieved_columns(new: Mapping[str, Interaction]) -> pa.Table:
+    flat = [(key, chunk) for key, i in new.items() for chunk in i.retrieved]
+    return pa.table(
+        {
+            "interaction_id": _strings(key for key, _ in flat),
+            "rank": pa.array([chunk.rank for _, chunk in flat], pa.int32()),
+            "chunk_id": _strings(chunk_id(chunk.text) for _, chunk in flat),
+            "external_id": _strings(chunk.external_id for _, chunk in flat),
+            "score": pa.array([chunk.score for _, chunk in flat], pa.float64()),
+            "text": _strings(chunk.text for _, chunk in flat),
+            "kind": _strings(chunk.kind for _, chunk in flat),
+            "document": _strings(chunk.document for _, chunk in flat),
+            "title": _strings(chunk.title for _, chunk in flat),
+        }
+    )
+
+
+def _signal_columns(new: Mapping[str, Interaction]) -> pa.Table:
+    flat = []
+    for key, interaction in new.items():
+        ids = {chunk.external_id: chunk_id(chunk.text) for chunk in interaction.retrieved}
+        flat += [(key, ids[s.chunk] if s.chunk else None, s) for s in interaction.signals]
+    return pa.table(
+        {
+            "interaction_id": _strings(key for key, _, _ in flat),
+            "chunk_id": _strings(chunk for _, chunk, _ in flat),
+            "signal": _strings(signal.name for _, _, signal in flat),
+            "value": pa.array([signal.value for _, _, signal in flat], pa.float64()),
+            "happened_at": pa.array([signal.happened_at for _, _, signal in flat], _UTC),
+        }
+    )
+
+
+def _strings(values: Iterable[str | None]) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None

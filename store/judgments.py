@@ -1,0 +1,107 @@
+"""Judgments: what language models answered about pairs. Append-only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from store.database import Store
+from store.ids import canonical_json, content_id
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "pair_id": pa.string(),
+    "labelling_fingerprint": pa.string(),
+    "judge_id": pa.string(),
+    "reference_chunk_id": pa.string(),
+    "prompt_id": pa.string(),
+    "label": pa.string(),
+    "error": pa.string(),
+    "quote": pa.string(),
+    "quote_found": pa.bool_(),
+    "reason": pa.string(),
+    "raw_answer": pa.string(),
+    "answered_model": pa.string(),
+    "prompt_tokens": pa.int64(),
+    "cached_tokens": pa.int64(),
+    "completion_tokens": pa.int64(),
+    "reasoning_tokens": pa.int64(),
+    "cost_usd": pa.float64(),
+    "duration_ms": pa.int64(),
+    "judged_at": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    """One answer of a judge about a pair, or one failure to answer: exactly one of `label` and `error` is set.
+
+    Token counts are None where the server does not tell. `prompt_tokens` includes the cached ones.
+    """
+
+    pair_id: str
+    labelling_fingerprint: str
+    judge_id: str
+    prompt_id: str
+    judged_at: datetime
+    reference_chunk_id: str | None = None
+    label: str | None = None
+    error: str | None = None
+    quote: str | None = None
+    quote_found: bool | None = None
+    reason: str | None = None
+    raw_answer: str | None = None
+    answered_model: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    duration_ms: int | None = None
+
+
+def add_judge(store: Store, config: Mapping[str, object]) -> str:
+    """Record a judge's full configuration once and return its id, the hash of it.
+
+    `config` holds what can change an answer (model, endpoint, prompt template, schema, sampling) and nothing else:
+    no secret, no concurrency, no timeout.
+    """
+    key = content_id("judge", dict(config))
+    row = {
+        "judge_id": [key],
+        "config": [canonical_json(dict(config))],
+        "first_used_at": [datetime.now(UTC)],
+    }
+    store.insert("judges", pa.table(row))
+    return key
+
+
+def add_judgments(store: Store, judgments: Sequence[Judgment]) -> None:
+    """Append judgments. Call it at least once a second during a run, so that a crash loses no more than that."""
+    columns = {name: pa.array([getattr(j, name) for j in judgments], kind) for name, kind in _COLUMNS.items()}
+    keys = [content_id("judgment", {k: str(v) for k, v in asdict(j).items() if v is not None}) for j in judgments]
+    store.insert("judgments", pa.table({"judgment_id": pa.array(keys, pa.string()), **columns}))
+
+
+def judgment_counts(store: Store, policy_name: str, labelling_fingerprint: str) -> list[dict[str, object]]:
+    """Count the judgments of a policy's candidates.
+
+    Returns:
+        One dict a (judge_id, label, error, proposed): judgments, quotes_missing (quote is not in the chunk),
+        cost_usd.
+    """
+    return store.rows(
+        """
+        SELECT judge_id, label, error, proposed, count(*) AS judgments,
+               count(*) FILTER (NOT quote_found) AS quotes_missing, coalesce(sum(cost_usd), 0) AS cost_usd
+        FROM judgments JOIN candidate_pairs USING (pair_id)
+        WHERE policy_name = ? AND labelling_fingerprint = ?
+        GROUP BY ALL ORDER BY ALL
+        """,
+        [policy_name, labelling_fingerprint],
+    )
+
+
+def judge_configs(store: Store) -> dict[str, str]:
+    """Map the id of every judge used to its configuration as JSON."""
+    return {str(row["judge_id"]): str(row["config"]) for row in store.rows("FROM judges ORDER BY judge_id")}

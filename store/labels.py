@@ -1,0 +1,59 @@
+"""Labels: the one answer for each pair, resolved from reviews and judgments by the views of the schema."""
+
+from typing import Literal
+
+import pyarrow as pa
+
+from store.database import Store
+from store.policies import Policy
+
+LabelSource = Literal["human", "judge"]
+
+
+def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
+    """Return every candidate pair of a policy with its label, where it has one.
+
+    Returns:
+        Columns pair_id, anchor_id, anchor, chunk_id, chunk, proposed, rank, score, sources (list of strings),
+        duplicate_of (chunk_id or null), documents (sorted list of the source documents of the chunk), label,
+        source ('human', 'judge', or null where nobody answered), reviewed (a person answered, if only to discard);
+        ordered by anchor_id, pair_id.
+    """
+    return store.table(
+        """
+        WITH documents AS (
+            SELECT chunk_id, list_sort(list_distinct(list(document))) AS documents
+            FROM chunk_names WHERE document IS NOT NULL GROUP BY chunk_id
+        ), answered AS (
+            SELECT pair_id, label, source FROM labels WHERE labelling_fingerprint = $fingerprint
+        )
+        SELECT candidate_pairs.pair_id, candidate_pairs.anchor_id, anchors.text AS anchor,
+               candidate_pairs.chunk_id, chunks.text AS chunk, proposed, rank, score, sources, duplicate_of,
+               coalesce(documents, []) AS documents, answered.label,
+               CASE WHEN answered.label IS NOT NULL THEN answered.source END AS source,
+               coalesce(answered.source = 'human', false) AS reviewed
+        FROM candidate_pairs
+        JOIN anchors ON anchors.anchor_id = candidate_pairs.anchor_id
+        JOIN chunks ON chunks.chunk_id = candidate_pairs.chunk_id
+        LEFT JOIN documents ON documents.chunk_id = candidate_pairs.chunk_id
+        LEFT JOIN answered ON answered.pair_id = candidate_pairs.pair_id
+        WHERE policy_name = $policy
+        ORDER BY candidate_pairs.anchor_id, candidate_pairs.pair_id
+        """,
+        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
+    )
+
+
+def label_counts(store: Store, policy: Policy) -> list[dict[str, object]]:
+    """Count the candidate pairs of a policy by what they were proposed as and what they turned out to be.
+
+    Returns:
+        One dict a (proposed, label, source): pairs; label and source are None for what nobody answered.
+    """
+    with store.view_of("labelled", labelled_candidates(store, policy)):
+        return store.rows(
+            """
+            SELECT proposed, label, source, count(*) AS pairs FROM labelled
+            WHERE duplicate_of IS NULL GROUP BY ALL ORDER BY ALL
+            """
+        )

@@ -1,0 +1,1 @@
+"""From labels to models: triplets, splits, exports, training, evaluation."""
