@@ -86,6 +86,7 @@ class PairToReview:
     label: str | None  # the judge's
     reason: str | None  # the judge's
     quote: str | None  # the judge's, only where it really is in the chunk
+    triage_score: float | None  # higher: more likely relevant
     reviewed: bool
 
 
@@ -106,6 +107,8 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
             FROM interactions GROUP BY anchor_id
         ), judged AS (
             SELECT * FROM current_judgments WHERE labelling_fingerprint = $fingerprint
+        ), triaged AS (
+            SELECT pair_id, arg_max(score, scored_at) AS triage_score FROM triage_scores GROUP BY pair_id
         ), reviewed AS (
             SELECT DISTINCT pair_id FROM reviews WHERE labelling_fingerprint = $fingerprint
         )
@@ -114,7 +117,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
                CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,
                answers.answer, answers.log_source, judged.label, judged.reason,
                CASE WHEN judged.quote_found THEN judged.quote END AS quote,
-               reviewed.pair_id IS NOT NULL AS reviewed
+               triaged.triage_score, reviewed.pair_id IS NOT NULL AS reviewed
         FROM wanted
         JOIN anchors USING (anchor_id)
         JOIN chunks ON chunks.chunk_id = wanted.chunk_id
@@ -122,6 +125,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         LEFT JOIN chunks AS shown ON shown.chunk_id = reference.chunk_id
         LEFT JOIN answers ON answers.anchor_id = wanted.anchor_id
         LEFT JOIN judged ON judged.pair_id = wanted.pair_id
+        LEFT JOIN triaged ON triaged.pair_id = wanted.pair_id
         LEFT JOIN reviewed ON reviewed.pair_id = wanted.pair_id
         ORDER BY wanted.anchor_id, wanted.rank NULLS LAST, wanted.pair_id
         """,
