@@ -1,6 +1,7 @@
 """A workspace: the folder that holds a project's settings, policies and database."""
 
 import os
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(root, settings)
 
 
-def create_workspace(root: Path, *, settings_text: str, policy_text: str) -> Workspace:
+def create_workspace(root: Path) -> Workspace:
     """Make a workspace in `root`: settings, an example policy and an empty database.
 
     What is there already is left as it is, so a second call changes nothing.
@@ -104,14 +105,13 @@ def create_workspace(root: Path, *, settings_text: str, policy_text: str) -> Wor
     Raises:
         UsageError: `root` is a file, or cannot be written to.
     """
+    templates = Path(__file__).parent / "new_workspace"
     try:
-        (root / "policies").mkdir(parents=True, exist_ok=True)
-        for file, text in (
-            (root / SETTINGS_FILE, settings_text),
-            (root / "policies" / "example.yaml", policy_text),
-        ):
+        for template in sorted(path for path in templates.rglob("*") if path.is_file()):
+            file = root / template.relative_to(templates)
+            file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
-                file.write_text(text, encoding="utf-8")
+                shutil.copyfile(template, file)
     except OSError as error:
         raise UsageError(f"cannot make a workspace in {root}: {error.strerror}") from error
     Store(root / DATABASE_FILE).close()
