@@ -61,7 +61,7 @@ def log(
         os.close(descriptor)
 
 
-def open(workspace: str | Path) -> "Store":  # noqa: A001 - read as `uncited.open`
+def open(workspace: str | Path) -> "Store":
     """Open a workspace's database; use it as a context manager. See `store` for what can be read from it.
 
     Raises:

@@ -59,9 +59,9 @@ def load_policy(file: Path) -> Policy:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidDataError(f"{file}:{_error_line(error)}: not YAML: {_error_text(error)}") from error
-    complaints = _repeated_keys(root)
-    if not isinstance(content, dict):
+    if root is None or not isinstance(content, dict):
         raise InvalidDataError(f"{file}:1: a policy is a mapping with name, question, labels and so on")
+    complaints = _repeated_keys(root)
     try:
         parsed = _PolicyFile.model_validate(content)
     except ValidationError as error:
