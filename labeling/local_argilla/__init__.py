@@ -8,6 +8,7 @@ that were not pulled; nothing else of the workspace is touched.
 
 from pathlib import Path
 
+from labeling.local_argilla import process, users
 from labeling.local_argilla.credentials import Credentials, Server
 from store.progress import Progress, silent
 
@@ -24,17 +25,17 @@ def up(home: Path, *, port: int | None = None, progress: Progress = silent) -> S
     Raises `UsageError` when the given port is taken, `ProviderError` when the environment cannot be
     installed, the disk is full, or the server dies at start.
     """
-    raise NotImplementedError
+    return process.up(home, port, progress)
 
 
 def down(home: Path) -> bool:
     """Stop the server of `home`; True if one was running. Raises nothing when none was."""
-    raise NotImplementedError
+    return process.down(home)
 
 
 def status(home: Path) -> Server | None:
     """Return the running server of `home`, or None. A stale PID file is not a running server."""
-    raise NotImplementedError
+    return process.status(home)
 
 
 def add_user(home: Path, username: str, *, role: str = "annotator") -> Credentials:
@@ -43,4 +44,4 @@ def add_user(home: Path, username: str, *, role: str = "annotator") -> Credentia
     `role` is `annotator` or `admin`. The server must be running. Raises `MissingError` when it is not,
     `UsageError` when the name or role cannot be used.
     """
-    raise NotImplementedError
+    return users.add(home, username, role)

@@ -1,0 +1,24 @@
+# mypy: ignore-errors
+# (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
+"""The owner and the workspace that every local server has."""
+
+from argilla_server.contexts.accounts import hash_password
+from argilla_server.database import SyncSessionLocal
+from argilla_server.enums import UserRole
+from argilla_server.models import User, Workspace
+from sqlalchemy import select
+
+
+def ensure_owner(username: str, password: str, api_key: str, workspace: str) -> None:
+    """Make the owner and the workspace, or give the owner these credentials if it has others."""
+    with SyncSessionLocal() as session:
+        if session.scalar(select(Workspace).filter_by(name=workspace)) is None:
+            session.add(Workspace(name=workspace))
+        owner = session.scalar(select(User).filter_by(username=username))
+        if owner is None:
+            owner = User(username=username, first_name=username.capitalize(), role=UserRole.owner, api_key="")
+            session.add(owner)
+        if owner.api_key != api_key:
+            owner.api_key = api_key
+            owner.password_hash = hash_password(password)
+        session.commit()

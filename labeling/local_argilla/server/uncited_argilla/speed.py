@@ -1,0 +1,66 @@
+# mypy: ignore-errors
+# (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
+"""What makes pushing records slow in argilla-server 2.8.0, done once instead of once a record.
+
+Two things: pydantic adapters of question and metadata settings are built anew for every value that is checked, and
+the payload of a webhook is built, with six queries, for every record although no webhook is there to receive it.
+Written against one version, and applied to no other.
+"""
+
+from argilla_server._version import __version__ as argilla_version
+
+_WRITTEN_FOR = "2.8.0"
+
+
+def apply() -> bool:
+    """Patch Argilla; False, and nothing is changed, where the version is another."""
+    if argilla_version != _WRITTEN_FOR:
+        return False
+    _cache_adapters()
+    _skip_events_without_webhooks()
+    return True
+
+
+def _cache_adapters() -> None:
+    from argilla_server.api.schemas.v1.questions import QuestionSettings
+    from argilla_server.models import MetadataProperty, Question
+    from argilla_server.models.metadata_properties import MetadataPropertySettings
+    from pydantic import TypeAdapter
+
+    question_adapter = TypeAdapter(QuestionSettings)
+    metadata_adapter = TypeAdapter(MetadataPropertySettings)
+    Question.parsed_settings = property(lambda self: question_adapter.validate_python(self.settings))
+    MetadataProperty.parsed_settings = property(lambda self: metadata_adapter.validate_python(self.settings))
+
+
+def _skip_events_without_webhooks() -> None:
+    from argilla_server.bulk import records_bulk
+    from argilla_server.contexts import datasets, distribution, records, webhooks
+
+    known: dict[str, bool] = {}  # empty: not known whether there are webhooks
+
+    def forgetting(change):
+        async def changed(*args, **kwargs):
+            known.clear()
+            try:
+                return await change(*args, **kwargs)
+            finally:
+                known.clear()
+
+        return changed
+
+    def skipping(notify):
+        async def notify_if_anyone_listens(db, *args):
+            if "any" not in known:
+                listening = bool(await webhooks.list_enabled_webhooks(db))
+                known["any"] = listening
+            return await notify(db, *args) if known["any"] else []
+
+        return notify_if_anyone_listens
+
+    for name in ("create_webhook", "update_webhook", "delete_webhook"):
+        setattr(webhooks, name, forgetting(getattr(webhooks, name)))
+    for module in (records_bulk, datasets, distribution, records):
+        for name in ("notify_record_event_v1", "notify_response_event_v1", "notify_dataset_event_v1"):
+            if hasattr(module, name):
+                setattr(module, name, skipping(getattr(module, name)))
