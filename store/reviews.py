@@ -80,12 +80,14 @@ class PairToReview:
     sources: tuple[str, ...]
     rank: int | None
     score: float | None
+    grade: float | None  # the highest that the logs give it in a signal of that name
     reference: str | None  # the cited chunk of the same anchor that ranks best; None for candidate positives
     answer: str | None
     log_source: str | None
     label: str | None  # the judge's
     reason: str | None  # the judge's
     quote: str | None  # the judge's, only where it really is in the chunk
+    judge_model: str | None  # the model that answered
     triage_score: float | None  # higher: more likely relevant
     reviewed: bool
 
@@ -105,18 +107,23 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         ), answers AS (
             SELECT anchor_id, arg_min(answer, interaction_id) AS answer, arg_min(source, interaction_id) AS log_source
             FROM interactions GROUP BY anchor_id
+        ), graded AS (
+            SELECT anchor_id, chunk_id, max(value) AS grade
+            FROM signals JOIN interactions USING (interaction_id)
+            WHERE signal = 'grade' GROUP BY anchor_id, chunk_id
         ), judged AS (
-            SELECT * FROM current_judgments WHERE labelling_fingerprint = $fingerprint
+            SELECT current_judgments.*, coalesce(answered_model, config ->> '$.model') AS judge_model
+            FROM current_judgments LEFT JOIN judges USING (judge_id) WHERE labelling_fingerprint = $fingerprint
         ), triaged AS (
             SELECT pair_id, arg_max(score, scored_at) AS triage_score FROM triage_scores GROUP BY pair_id
         ), reviewed AS (
             SELECT DISTINCT pair_id FROM reviews WHERE labelling_fingerprint = $fingerprint
         )
         SELECT wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind, wanted.proposed,
-               wanted.sources, wanted.rank, wanted.score,
+               wanted.sources, wanted.rank, wanted.score, graded.grade,
                CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,
                answers.answer, answers.log_source, judged.label, judged.reason,
-               CASE WHEN judged.quote_found THEN judged.quote END AS quote,
+               CASE WHEN judged.quote_found THEN judged.quote END AS quote, judged.judge_model,
                triaged.triage_score, reviewed.pair_id IS NOT NULL AS reviewed
         FROM wanted
         JOIN anchors USING (anchor_id)
@@ -124,6 +131,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         LEFT JOIN reference ON reference.anchor_id = wanted.anchor_id
         LEFT JOIN chunks AS shown ON shown.chunk_id = reference.chunk_id
         LEFT JOIN answers ON answers.anchor_id = wanted.anchor_id
+        LEFT JOIN graded ON graded.anchor_id = wanted.anchor_id AND graded.chunk_id = wanted.chunk_id
         LEFT JOIN judged ON judged.pair_id = wanted.pair_id
         LEFT JOIN triaged ON triaged.pair_id = wanted.pair_id
         LEFT JOIN reviewed ON reviewed.pair_id = wanted.pair_id
@@ -134,16 +142,17 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
     return [PairToReview(**{**row, "sources": tuple(row["sources"])}) for row in found.to_pylist()]
 
 
-def find_pairs(store: Store, keys: pa.Table) -> pa.Table:
-    """Find the pairs that an outside label file names by text or by the log's ids.
+def find_pairs(store: Store, policy: Policy, keys: pa.Table) -> pa.Table:
+    """Find what an outside label file names by text or by the log's ids.
 
     Args:
         store: where to look.
+        policy: whose candidates count as such.
         keys: columns row (int64), query (text, or the log's query id) and chunk (text, or the log's chunk id).
 
     Returns:
-        Columns row, pair_id, anchor_id, chunk_id; a row that names nothing known is absent; one whose log id stands
-        for several texts comes several times.
+        Columns row, anchor_id (null: no such query), chunk_id (null: no such chunk), is_candidate (of this policy);
+        ordered by all. A row whose log id stands for several texts comes several times.
     """
     with store.view_of("named", keys):
         return store.table(
@@ -157,11 +166,29 @@ def find_pairs(store: Store, keys: pa.Table) -> pa.Table:
                 UNION
                 SELECT row, chunk_id FROM named JOIN chunk_names ON chunk_names.external_id = named.chunk
             )
-            SELECT row, pair_id, anchor_id, chunk_id
-            FROM asked JOIN offered USING (row) JOIN pairs USING (anchor_id, chunk_id)
-            ORDER BY row, pair_id
-            """
+            SELECT row, anchor_id, chunk_id, candidate_pairs.pair_id IS NOT NULL AS is_candidate
+            FROM named LEFT JOIN asked USING (row) LEFT JOIN offered USING (row)
+            LEFT JOIN (FROM candidate_pairs WHERE policy_name = $policy) AS candidate_pairs
+                USING (anchor_id, chunk_id)
+            ORDER BY ALL
+            """,
+            {"policy": policy.name},
         )
+
+
+def current_reviews(store: Store, policy: Policy) -> pa.Table:
+    """Return what each reviewer last answered about each pair.
+
+    Returns:
+        Columns pair_id, reviewer, status, label, origin; ordered by pair_id, reviewer.
+    """
+    return store.table(
+        """
+        SELECT pair_id, reviewer, status, label, origin FROM current_reviews
+        WHERE labelling_fingerprint = ? ORDER BY pair_id, reviewer
+        """,
+        [policy.labelling_fingerprint],
+    )
 
 
 def review_counts(store: Store, policy: Policy) -> list[dict[str, object]]:
