@@ -1,0 +1,1 @@
+"""The demo: the docstrings of the installed pandas as chunks, and real questions about them."""
