@@ -68,7 +68,6 @@ def write_log(path: Path) -> int:
                     "score": score,
                     "text": texts[name],
                     "kind": "text",
-                    "document": name.rpartition(".")[0],
                 }
                 for rank, (name, score) in enumerate(ranking, start=1)
             ],

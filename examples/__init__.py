@@ -1,0 +1,1 @@
+"""Worked examples. `pandas_docs` is what `uncited demo` runs."""
