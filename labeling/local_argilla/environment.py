@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,19 +73,27 @@ def _key() -> str:
 def _build(folder: Path, progress: Progress) -> None:
     pins = [line for line in _REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
     progress.start("Installing the Argilla server, once on this machine", len(pins) + 2)
-    _run([sys.executable, "-m", "venv", folder], "python3 -m venv --help   (Debian: apt install python3-venv)")
+    _run([sys.executable, "-m", "venv", str(folder)], "python3 -m venv --help   (Debian: apt install python3-venv)")
     progress.advance(note="packages")
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off", "-r", _REQUIREMENTS]
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--progress-bar",
+        "off",
+        "-r",
+        _REQUIREMENTS,
+    ]
     _run([*install, "--no-input", "--disable-pip-version-check"], "uncited argilla up", progress)
     template = folder / "template.db"
     _run([python, "-m", "uncited_argilla.template", template], "uncited argilla up", code=SERVER_CODE)
     progress.advance(note="database")
 
 
-def _run(
-    command: list[str | Path], hint: str, progress: Progress | None = None, code: Path | None = None
-) -> None:
+def _run(command: Sequence[str | Path], hint: str, progress: Progress | None = None, code: Path | None = None) -> None:
     """Run one step of the installation; a package that pip collects is a step of progress."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ARGILLA_"))}
     if code is not None:

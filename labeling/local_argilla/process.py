@@ -87,9 +87,7 @@ def request(server: Server, method: str, path: str, body: dict[str, Any] | None 
     return _request(server, method, path, body, _READY_WITHIN_S)
 
 
-def _request(
-    server: Server, method: str, path: str, body: dict[str, Any] | None, timeout_s: float
-) -> tuple[int, Any]:
+def _request(server: Server, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> tuple[int, Any]:
     connection = http.client.HTTPConnection(_HOST, int(server.url.rsplit(":", 1)[1]), timeout=timeout_s)
     headers = {"X-Argilla-Api-Key": server.api_key, "Content-Type": "application/json"}
     try:

@@ -64,7 +64,7 @@ def _configure(home: Path, port: int) -> None:
 
 
 def _serve(home: Path, listening: socket.socket) -> None:
-    import uvicorn
+    import uvicorn  # type: ignore[import-not-found, unused-ignore] # of the server's own environment
 
     from .app import app  # first: it prepares what Argilla finds when it is imported
 

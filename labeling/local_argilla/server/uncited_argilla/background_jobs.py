@@ -1,5 +1,6 @@
 # mypy: ignore-errors
 # (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202
 """Argilla's background jobs as tasks of the server process, where there is no Redis.
 
 Argilla queues a job with `.delay(...)`, answers with its id, and lets clients ask for its status. The queue's

@@ -46,6 +46,7 @@ class SqliteSearchEngine(SearchEngine):
 
     @classmethod
     async def new_instance(cls) -> "SqliteSearchEngine":
+        """Return an engine; all share their connections."""
         if cls.database is None:
             path = Path(make_url(settings.database_url).database)
             cls.database = SearchDatabase(path, path.with_name("search.db"))
@@ -55,22 +56,28 @@ class SqliteSearchEngine(SearchEngine):
         """Keep the connections for the next request."""
 
     async def ping(self) -> bool:
+        """Say that the engine is there; it is wherever the server is."""
         return True
 
     async def info(self) -> dict:
+        """Name the engine for `/api/v1/status`."""
         return {"name": NAME, "version": {"number": sqlite3.sqlite_version}}
 
     async def create_index(self, dataset: Dataset) -> None:
+        """Make the text index of a dataset that was published."""
         await self.database.write(lambda c: text_index.create(c, dataset.id.hex))
 
     async def delete_index(self, dataset: Dataset) -> None:
+        """Forget the texts of a dataset."""
         await self.database.write(lambda c: text_index.drop(c, dataset.id.hex))
 
     async def index_records(self, dataset: Dataset, records: Iterable[Record]) -> None:
+        """Index the texts of records that are new or have changed."""
         record_ids = [record.id.hex for record in records]
         await self.database.write(lambda c: text_index.put(c, dataset.id.hex, record_ids))
 
     async def delete_records(self, dataset: Dataset, records: Iterable[Record]) -> None:
+        """Forget the texts of records."""
         record_ids = [record.id.hex for record in records]
         await self.database.write(lambda c: text_index.remove(c, dataset.id.hex, record_ids))
 
@@ -93,12 +100,14 @@ class SqliteSearchEngine(SearchEngine):
         """Nothing to do: it is gone from the database already."""
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
+        """Count the records by status."""
         if dataset.is_draft:
             return {}
         query = "SELECT status, count(*) FROM records WHERE dataset_id = ? GROUP BY status"
         return await self._counts(dataset, Sql(query, (dataset.id.hex,)))
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:
+        """Count the user's responses by status."""
         if dataset.is_draft:
             return {}
         query = (
@@ -148,6 +157,7 @@ class SqliteSearchEngine(SearchEngine):
         order: SimilarityOrder = SimilarityOrder.most_similar,
         threshold: float | None = None,
     ) -> SearchResponses:
+        """Find the records whose vectors are nearest to (or farthest from) a value or another record's."""
         if bool(value) == bool(record):
             raise ValueError("Must provide either vector value or record to compute the similarity search")
         value = value or record.vector_value_by_vector_settings(vector_settings)
@@ -177,6 +187,7 @@ class SqliteSearchEngine(SearchEngine):
         return await self.database.read(dataset.id.hex, work)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
+        """Count the terms of a metadata property, or find its extremes."""
         values = json_values("r.metadata", metadata_property.name)
         rows = f"FROM records r, {values.text} AND r.dataset_id = ? AND v.type <> 'null'"
         parameters = (*values.values, metadata_property.dataset_id.hex)

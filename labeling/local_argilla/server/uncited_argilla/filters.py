@@ -1,5 +1,6 @@
 # mypy: ignore-errors
 # (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
+# ruff: noqa: ANN001
 """Argilla's filters and sort orders as SQL over the server's own tables; `r` is the record at hand.
 
 As in Elasticsearch: a list matches if any of its elements does, a filter value is a string that also means the number
@@ -7,7 +8,7 @@ it spells, and a record without the value sorts last in either direction.
 """
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from uuid import UUID
 
 from argilla_server.enums import ResponseStatusFilter
@@ -89,9 +90,7 @@ def _values_of(scope) -> Sql:
     answer = json_values('p."values"', scope.question, ".value")
     rows, where = answer.text.split(" WHERE ", 1)
     user = Sql("") if scope.user is None else Sql(" AND p.user_id = ?", (scope.user.id.hex,))
-    return Sql(
-        f"responses p, {rows} WHERE p.record_id = r.id AND {where}{user.text}", answer.values + user.values
-    )
+    return Sql(f"responses p, {rows} WHERE p.record_id = r.id AND {where}{user.text}", answer.values + user.values)
 
 
 def _test(filter) -> Sql:
@@ -132,9 +131,7 @@ def _response_status(scope: ResponseFilterScope, statuses: list[str]) -> Sql:
     if len(answered) < len(statuses):
         parts.append(Sql(f"NOT EXISTS ({responses})", user.values))
     if answered:
-        parts.append(
-            Sql(f"EXISTS ({responses} AND p.status IN ({_marks(answered)}))", (*user.values, *answered))
-        )
+        parts.append(Sql(f"EXISTS ({responses} AND p.status IN ({_marks(answered)}))", (*user.values, *answered)))
     return _joined(" OR ", parts, empty="0")
 
 
@@ -167,8 +164,8 @@ def _as_stored(prop: str, value: float | str) -> str:
             return UUID(text).hex
         if prop in ("inserted_at", "updated_at"):
             number = _number(value)
-            moment = datetime.fromisoformat(text) if number is None else datetime.fromtimestamp(number / 1000, timezone.utc)
-            moment = moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
+            moment = datetime.fromisoformat(text) if number is None else datetime.fromtimestamp(number / 1000, UTC)
+            moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
             return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
     except ValueError:
         return text

@@ -40,11 +40,14 @@ class Not:
     child: "Node"
 
 
+Operator = Literal["AND", "OR"]
+
+
 @dataclass(frozen=True, slots=True)
 class Boolean:
     """All (`AND`) or any (`OR`) of the children."""
 
-    operator: Literal["AND", "OR"]
+    operator: Operator
     children: tuple["Node", ...]
 
 
@@ -70,44 +73,40 @@ class _Parser:
         self._terms = 0
 
     def expression(self, start: int, end: int, depth: int) -> Node | None:
+        """Read a part of the query; what is read first is combined first."""
         top: Node | None = None
-        previous: str | None = None
-        operation: Literal["AND", "OR"] | None = None
-        negations = 0
+        joined_by: Operator | None = None  # what `top` was made with here; a parenthesis is not taken apart
+        operator: Operator | None = None
+        negated = False
         index = start
         while index < end:
             character = self._query[index]
-            branch: Node | None = None
             if character == "-":
-                negations += 1
+                negated = not negated
                 index += 1
                 continue
-            if character in "+|":
-                if operation is None and top is not None:
-                    operation = "AND" if character == "+" else "OR"
-                index += 1
-            elif character in "()":
-                branch, index = self._parenthesis(index, end, depth)
-            elif character == '"':
-                branch, index = self._phrase(index, end)
-            elif character.isspace():
-                index += 1
-            else:
-                branch, index = self._word(index, end)
+            if character in "+|" and operator is None and top is not None:
+                operator = "AND" if character == "+" else "OR"
+            branch, index = self._branch(index, end, depth)
             if branch is not None:
-                if negations % 2:
-                    branch = Not(branch)
-                if top is None:
-                    top = branch
-                else:
-                    operation = operation or "AND"
-                    same = previous == operation and isinstance(top, Boolean)
-                    left = top.children if same and isinstance(top, Boolean) else (top,)
-                    top = Boolean(operation, (*left, branch))
-                    previous = operation
-                operation = None
-            negations = 0
+                branch = Not(branch) if negated else branch
+                operator = operator or "AND"
+                left = top.children if isinstance(top, Boolean) and joined_by == operator else (top,)
+                joined_by = None if top is None else operator
+                top = branch if top is None else Boolean(operator, (*left, branch))
+                operator = None
+            negated = False
         return top
+
+    def _branch(self, index: int, end: int, depth: int) -> tuple[Node | None, int]:
+        character = self._query[index]
+        if character in "()":
+            return self._parenthesis(index, end, depth)
+        if character == '"':
+            return self._phrase(index, end)
+        if character in "+|" or character.isspace():
+            return None, index + 1
+        return self._word(index, end)
 
     def _parenthesis(self, index: int, end: int, depth: int) -> tuple[Node | None, int]:
         close = self._closing(index, end) if self._query[index] == "(" else None

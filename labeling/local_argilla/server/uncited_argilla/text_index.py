@@ -16,6 +16,12 @@ from typing import Any
 
 from .query_language import Boolean, Node, Not, Term, leaves, parse, separate_unspaced, to_fts5, within_edits
 
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS search.docs (doc INTEGER PRIMARY KEY AUTOINCREMENT, record_id TEXT NOT NULL UNIQUE, "
+    "dataset_id TEXT NOT NULL, updated_at TEXT, digest INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS search.docs_of_dataset ON docs (dataset_id, doc)",
+    "CREATE TABLE IF NOT EXISTS search.deletions (dataset_id TEXT PRIMARY KEY, count INTEGER NOT NULL)",
+)
 _BATCH = 500
 _MAX_EXPANSIONS = 10  # words that a fuzzy term may stand for, as in Argilla's own query
 
@@ -30,16 +36,8 @@ class Sql:
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Make the tables that all datasets share."""
-    connection.executescript(
-        """
-        CREATE TABLE IF NOT EXISTS search.docs (
-            doc INTEGER PRIMARY KEY AUTOINCREMENT, record_id TEXT NOT NULL UNIQUE, dataset_id TEXT NOT NULL,
-            updated_at TEXT, digest INTEGER NOT NULL
-        );
-        CREATE INDEX IF NOT EXISTS search.docs_of_dataset ON docs (dataset_id, doc);
-        CREATE TABLE IF NOT EXISTS search.deletions (dataset_id TEXT PRIMARY KEY, count INTEGER NOT NULL);
-        """
-    )
+    for statement in _TABLES:
+        connection.execute(statement)
 
 
 def table(dataset_id: str) -> str:

@@ -108,4 +108,6 @@ def _unit(rows: "Floats") -> "Floats":
     import numpy as np
 
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths == 0, 1, lengths)
+    lengths[lengths == 0] = 1
+    unit: Floats = rows / lengths
+    return unit
