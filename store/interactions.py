@@ -97,9 +97,17 @@ def add_interactions(store: Store, interactions: Sequence[Interaction], *, impor
     return Added(len(new), len(interactions) - len(new), chunks, retrievals)
 
 
-def import_known(store: Store, import_id: str) -> bool:
-    """Tell whether this very file has been imported before."""
-    return bool(store.scalar("SELECT 1 FROM imports WHERE import_id = ?", [import_id]))
+class Imported(NamedTuple):
+    """How many lines an import took, and how many it left out."""
+
+    interactions: int
+    rejected: int
+
+
+def find_import(store: Store, import_id: str) -> Imported | None:
+    """Return what was recorded when this very content was imported before, or None."""
+    rows = store.rows("SELECT interactions, rejected FROM imports WHERE import_id = ?", [import_id])
+    return Imported(int(str(rows[0]["interactions"])), int(str(rows[0]["rejected"]))) if rows else None
 
 
 def record_import(store: Store, import_id: str, file: str, *, interactions: int, rejected: int) -> None:

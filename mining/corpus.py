@@ -1,0 +1,81 @@
+"""A corpus file: the texts of chunks that a log names by id only."""
+
+import contextlib
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from mining.log_errors import BadLines, explain
+from mining.log_format import CorpusEntry
+from mining.log_lines import LogFile, opened
+from store.errors import InvalidDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """An opened corpus. `find` returns the entry of a chunk id, or None."""
+
+    name: str
+    fingerprint: str
+    find: Callable[[str], CorpusEntry | None]
+
+
+@contextlib.contextmanager
+def opened_corpus(file: Path) -> Iterator[Corpus]:
+    """Open a corpus file, plain or gzip. Memory holds its ids; its texts stay on disk until they are asked for.
+
+    Raises:
+        InvalidDataError: lines are wrong, or one id has two texts; each is named.
+        MissingError: there is no such file.
+        UsageError: it cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(opened(file))
+        bad = BadLines(log.name)
+        offsets, repeated = _index(log, bad)
+        texts = log.unpacked()
+        if texts is not log.raw:
+            texts, packed = stack.enter_context(tempfile.TemporaryFile()), texts
+            shutil.copyfileobj(packed, texts)
+
+        @functools.lru_cache(maxsize=4096)
+        def find(chunk_id: str) -> CorpusEntry | None:
+            return _entry(texts, offsets[chunk_id]) if chunk_id in offsets else None
+
+        for line, offset in repeated:
+            again = _entry(texts, offset)
+            first = find(again.chunk_id)
+            if first and first.text != again.text:
+                bad.add(line, [f'chunk_id "{again.chunk_id}" had another text before'])
+        if bad.count:
+            raise InvalidDataError(f"{bad.count:,} lines of the corpus {log.name} are wrong\n{bad}")
+        yield Corpus(log.name, log.fingerprint, find)
+
+
+def _index(log: LogFile, bad: BadLines) -> tuple[dict[str, int], list[tuple[int, int]]]:
+    """Map each id to the offset of its first line; list line and offset of the lines that repeat an id."""
+    offsets: dict[str, int] = {}
+    repeated = []
+    for line in log.lines():
+        if line.problem:
+            bad.add(line.number, [line.problem])
+            continue
+        try:
+            entry = CorpusEntry.model_validate_json(line.content)
+        except ValidationError as error:
+            bad.add(line.number, explain(error))
+            continue
+        if offsets.setdefault(entry.chunk_id, line.offset) != line.offset:
+            repeated.append((line.number, line.offset))
+    return offsets, repeated
+
+
+def _entry(texts: IO[bytes], offset: int) -> CorpusEntry:
+    texts.seek(offset)
+    return CorpusEntry.model_validate_json(texts.readline())
