@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 OWNER = "owner"
@@ -16,8 +16,8 @@ class Credentials:
     """What one person or program needs to sign in."""
 
     username: str
-    password: str
-    api_key: str
+    password: str = field(repr=False)
+    api_key: str = field(repr=False)
     role: str
 
 
@@ -28,8 +28,8 @@ class Server:
     url: str
     pid: int
     username: str
-    password: str
-    api_key: str
+    password: str = field(repr=False)
+    api_key: str = field(repr=False)
     home: Path
 
 

@@ -76,18 +76,8 @@ def _build(folder: Path, progress: Progress) -> None:
     _run([sys.executable, "-m", "venv", str(folder)], "python3 -m venv --help   (Debian: apt install python3-venv)")
     progress.advance(note="packages")
     python = folder / "bin" / "python"
-    install: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--progress-bar",
-        "off",
-        "-r",
-        _REQUIREMENTS,
-    ]
-    _run([*install, "--no-input", "--disable-pip-version-check"], "uncited argilla up", progress)
+    install: list[str | Path] = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
+    _run([*install, "--no-input", "--disable-pip-version-check", "-r", _REQUIREMENTS], "uncited argilla up", progress)
     template = folder / "template.db"
     _run([python, "-m", "uncited_argilla.template", template], "uncited argilla up", code=SERVER_CODE)
     progress.advance(note="database")

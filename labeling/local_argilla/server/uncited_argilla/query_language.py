@@ -18,7 +18,9 @@ _UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc"
     "\U0001b000-\U0001b16f\U00020000-\U000323af])"
 )
-_MAX_DEPTH = 50  # deeper parentheses, and terms beyond the hundredth, are ignored: FTS5 stops somewhere too
+# Beyond these a part of a query is ignored: the parsers of FTS5 and SQL have stacks of a hundred entries.
+_MAX_DEPTH = 20
+_MAX_BOOLEANS = 20
 _MAX_TERMS = 100
 _DEFAULT_FUZZINESS = 2
 
@@ -71,6 +73,7 @@ class _Parser:
     def __init__(self, query: str) -> None:
         self._query = query
         self._terms = 0
+        self._booleans = 0
 
     def expression(self, start: int, end: int, depth: int) -> Node | None:
         """Read a part of the query; what is read first is combined first."""
@@ -91,9 +94,13 @@ class _Parser:
             if branch is not None:
                 branch = Not(branch) if negated else branch
                 operator = operator or "AND"
-                left = top.children if isinstance(top, Boolean) and joined_by == operator else (top,)
-                joined_by = None if top is None else operator
-                top = branch if top is None else Boolean(operator, (*left, branch))
+                if top is None:
+                    top = branch
+                elif isinstance(top, Boolean) and joined_by == operator:
+                    top = Boolean(operator, (*top.children, branch))
+                elif self._booleans < _MAX_BOOLEANS:
+                    self._booleans += 1
+                    top, joined_by = Boolean(operator, (top, branch)), operator
                 operator = None
             negated = False
         return top

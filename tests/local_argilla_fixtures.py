@@ -1,0 +1,63 @@
+"""A real Argilla server for tests, and the few calls of its API that they make."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from labeling import local_argilla
+from labeling.local_argilla import Server
+
+
+@pytest.fixture(scope="session")
+def argilla_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real server for the whole test run, in a home of its own."""
+    home = tmp_path_factory.mktemp("argilla")
+    yield local_argilla.up(home)
+    local_argilla.down(home)
+
+
+def ask(server: Server, method: str, path: str, body: Any = None, key: str | None = None) -> Any:  # noqa: ANN401
+    """Call the API as the owner, or as whoever `key` belongs to; a refusal fails the test."""
+    import requests
+
+    response = requests.request(
+        method,
+        f"{server.url}/api/v1{path}",
+        json=body,
+        headers={"X-Argilla-Api-Key": key or server.api_key},
+        timeout=60,
+    )
+    assert response.ok, f"{method} {path}: {response.status_code} {response.text}"
+    return response.json() if response.content else None
+
+
+def make_dataset(server: Server, name: str, parts: dict[str, list[dict[str, Any]]], min_submitted: int = 1) -> str:
+    """Make and publish a dataset in the default workspace; `parts` maps `fields`, `questions` ... to what to create."""
+    (workspace,) = (w for w in ask(server, "GET", "/me/workspaces")["items"] if w["name"] == "uncited")
+    dataset = {
+        "name": name,
+        "workspace_id": workspace["id"],
+        "distribution": {"strategy": "overlap", "min_submitted": min_submitted},
+    }
+    dataset_id: str = ask(server, "POST", "/datasets", dataset)["id"]
+    for part, items in parts.items():
+        for item in items:
+            ask(server, "POST", f"/datasets/{dataset_id}/{part}", {"title": item["name"], **item})
+    ask(server, "PUT", f"/datasets/{dataset_id}/publish")
+    return dataset_id
+
+
+TEXT_AND_LABEL: dict[str, list[dict[str, Any]]] = {
+    "fields": [{"name": "text", "required": True, "settings": {"type": "text"}}],
+    "questions": [
+        {
+            "name": "label",
+            "required": True,
+            "settings": {
+                "type": "label_selection",
+                "options": [{"value": value, "text": value} for value in ("yes", "no", "unsure")],
+            },
+        }
+    ],
+}
