@@ -1,0 +1,234 @@
+"""The Argilla dataset that holds the reviews of one policy's question: find it, make it, read it, fill it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from labeling.argilla_client import RefusedError, call, workspace_id
+from labeling.review_layout import (
+    LABEL,
+    ORDER,
+    dataset_name,
+    fields,
+    fits,
+    guidelines,
+    metadata_properties,
+    questions,
+)
+from store.errors import MissingError, ProviderError
+from store.policies import Policy
+from store.progress import Progress
+
+if TYPE_CHECKING:
+    from argilla import Argilla
+
+Json = dict[str, Any]
+
+_PAGE = 1000  # the server's cap
+_SWEEPS = 3
+_BATCH_RECORDS = 256
+_BATCH_BYTES = 4_000_000  # proxies in front of a team's server cap what one request may hold
+_NOT_THE_RECORDS_FAULT = frozenset({401, 403, 404})
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The dataset of a policy on a server."""
+
+    dataset_id: str
+    name: str
+    workspace_id: str
+    label_question_id: str
+    address: str  # of the server
+
+    @property
+    def url(self) -> str:
+        """The page on which annotators work, sorted by queue order."""
+        return (
+            f"{self.address}/dataset/{self.dataset_id}/annotation-mode?page=1&status=pending&sort=metadata.{ORDER}.asc"
+        )
+
+    @property
+    def origin(self) -> str:
+        """What the origin of every review from here begins with."""
+        return f"argilla:{urlsplit(self.address).netloc}/{self.name}/"
+
+
+def find_dataset(client: "Argilla", policy: Policy) -> Dataset | None:
+    """Return the dataset of a policy, or None while there is none that is complete.
+
+    Raises:
+        ProviderError: Argilla failed, or the dataset of this name asks something else.
+    """
+    workspace = workspace_id(client)
+    listed = _listed(client, policy, workspace)
+    if listed is None or listed["status"] != "ready":
+        return None
+    path = f"/api/v1/datasets/{listed['id']}"
+    found = {part: call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions")}
+    if not fits(policy, found):
+        raise ProviderError(
+            f"dataset {listed['name']!r} on {client.api_url} asks something else than policy {policy.name!r}",
+            hint=f"rename or delete it in Argilla, then: uncited review push --policy {policy.name}",
+        )
+    asked = next(q for q in found["questions"] if q["name"] == LABEL)
+    return Dataset(str(listed["id"]), listed["name"], workspace, str(asked["id"]), client.api_url)
+
+
+def required_dataset(client: "Argilla", policy: Policy) -> Dataset:
+    """Return the dataset of a policy.
+
+    Raises:
+        MissingError: there is none.
+        ProviderError: as `find_dataset`.
+    """
+    found = find_dataset(client, policy)
+    if found is None:
+        raise MissingError(
+            f"{client.api_url} has no dataset {dataset_name(policy)!r} yet",
+            hint=f"uncited review push --policy {policy.name}",
+        )
+    return found
+
+
+def ensure_dataset(client: "Argilla", policy: Policy) -> Dataset:
+    """Return the dataset of a policy, making it if need be.
+
+    A dataset takes records only when it is published, so what a killed run left half-made holds nothing and is
+    made anew.
+
+    Raises:
+        ProviderError: as `find_dataset`.
+    """
+    found = find_dataset(client, policy)
+    if found is not None:
+        return found
+    workspace = workspace_id(client)
+    half_made = _listed(client, policy, workspace)
+    if half_made is not None:
+        call(client, "DELETE", f"/api/v1/datasets/{half_made['id']}")
+    settings = {
+        "name": dataset_name(policy),
+        "workspace_id": workspace,
+        "guidelines": guidelines(policy),
+        "allow_extra_metadata": True,
+    }
+    path = f"/api/v1/datasets/{call(client, 'POST', '/api/v1/datasets', json=settings)['id']}"
+    for part, described in (
+        ("fields", fields(policy)),
+        ("questions", questions(policy)),
+        ("metadata-properties", metadata_properties()),
+    ):
+        for item in described:
+            call(client, "POST", f"{path}/{part}", json=item)
+    call(client, "PUT", f"{path}/publish")
+    return required_dataset(client, policy)
+
+
+def _listed(client: "Argilla", policy: Policy, workspace: str) -> Json | None:
+    named = {"name": dataset_name(policy), "workspace_id": workspace}
+    listed = call(client, "GET", "/api/v1/me/datasets", params=named)["items"]
+    # Servers before 2.6 know no filter by name.
+    same = [d for d in listed if d["name"] == named["name"] and str(d["workspace_id"]) == workspace]
+    return same[0] if same else None
+
+
+def read_records(client: "Argilla", dataset: Dataset, progress: Progress) -> list[Json]:
+    """Return all records with everybody's responses, as Argilla's REST API gives them."""
+    path = f"/api/v1/datasets/{dataset.dataset_id}/records"
+    found: dict[str, Json] = {}
+    # Pages are ordered by time of insertion alone, so records of one instant, or a deletion, can hide one.
+    for _ in range(_SWEEPS):
+        offset, total = 0, 1
+        while offset < total:
+            page = call(client, "GET", path, params={"include": "responses", "offset": offset, "limit": _PAGE})
+            if offset == 0:
+                progress.start("Reading records from Argilla", page["total"])
+            found |= {str(r["id"]): r for r in page["items"]}
+            progress.advance(len(page["items"]))
+            offset, total = offset + _PAGE, page["total"]
+        if len(found) >= total:
+            break
+    return list(found.values())
+
+
+def read_own_records(client: "Argilla", dataset: Dataset, pair_ids: Sequence[str]) -> dict[str, Json]:
+    """Map up to 250 pair ids to their records with the client's own response; an annotator may do this."""
+    scope = {"entity": "record", "property": "external_id"}
+    answer = call(
+        client,
+        "POST",
+        f"/api/v1/me/datasets/{dataset.dataset_id}/records/search",
+        params={"include": "responses", "limit": _PAGE},
+        json={"filters": {"and": [{"type": "terms", "scope": scope, "values": list(pair_ids)}]}},
+    )
+    return {item["record"]["external_id"]: item["record"] for item in answer["items"]}
+
+
+def write_records(
+    client: "Argilla", dataset: Dataset, records: Sequence[Json], progress: Progress
+) -> list[tuple[str, str]]:
+    """Put records by external id, in batches, one transaction each.
+
+    Returns:
+        What Argilla refused: external id and reason. The rest was taken.
+
+    Raises:
+        ProviderError: Argilla failed, or refuses everything.
+    """
+    progress.start("Sending records to Argilla", len(records))
+    refused: list[tuple[str, str]] = []
+    for batch in _batches(records):
+        bad = _put(client, dataset, batch)
+        if len(bad) == len(batch) > 1:
+            raise ProviderError(f"{dataset.address} refuses every record; the first: {bad[0][1]}")
+        refused += bad
+        progress.advance(len(batch))
+    return refused
+
+
+def _batches(records: Sequence[Json]) -> Iterator[list[Json]]:
+    batch: list[Json] = []
+    size = 0
+    for item in records:
+        length = len(json.dumps(item, ensure_ascii=False).encode())
+        if batch and (len(batch) == _BATCH_RECORDS or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch
+
+
+def _put(client: "Argilla", dataset: Dataset, batch: list[Json]) -> list[tuple[str, str]]:
+    """Put a batch without its bad records. Where Argilla does not say which those are, halving finds out.
+
+    Halving also waits out the last request of a push that was killed: the server may still be at it, and then
+    refuses the same record a second time for as long as that takes.
+    """
+    try:
+        call(client, "PUT", f"/api/v1/datasets/{dataset.dataset_id}/records/bulk", json={"items": batch})
+    except RefusedError as error:
+        if error.status in _NOT_THE_RECORDS_FAULT:
+            raise
+        named = re.search(r"Record at position (\d+) is not valid because (.*)", error.detail, re.DOTALL)
+        if named:
+            bad = int(named[1])
+            rest = batch[:bad] + batch[bad + 1 :]
+            return [(batch[bad]["external_id"], named[2]), *(_put(client, dataset, rest) if rest else [])]
+        if len(batch) == 1:
+            return [(batch[0]["external_id"], error.message)]
+        middle = len(batch) // 2
+        return [*_put(client, dataset, batch[:middle]), *_put(client, dataset, batch[middle:])]
+    return []
+
+
+def progress_of(client: "Argilla", dataset: Dataset) -> tuple[Json, list[Json]]:
+    """Return Argilla's progress of the dataset (total, completed) and of each user (username, completed, pending)."""
+    path = f"/api/v1/datasets/{dataset.dataset_id}"
+    users: list[Mapping[str, Any]] = call(client, "GET", f"{path}/users/progress")["users"]
+    return call(client, "GET", f"{path}/progress"), [dict(user) for user in users]
