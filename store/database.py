@@ -114,26 +114,26 @@ class Store:
         assert isinstance(value, int)
         return value
 
-    def insert(self, table: str, rows: pa.Table, *, replace: bool = False) -> int:
-        """Add `rows` to `table` by column name; return how many rows the table gained.
+    def insert(self, table: str, incoming: pa.Table, *, replace: bool = False) -> int:
+        """Add the rows of `incoming` to `table` by column name; return how many rows the table gained.
 
         A row whose key is there already is left as it is, or with `replace` takes its place. Of rows of one call
         that share a key, the first wins (DuckDB's rule), so dedupe where that matters.
         """
         before = self.count(f"SELECT count(*) FROM {table}")
-        if rows.num_rows:
+        if incoming.num_rows:
             verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
-            columns = ", ".join(rows.column_names)
-            with self.view_of("incoming", rows):
-                self.execute(f"{verb} INTO {table} ({columns}) SELECT {columns} FROM incoming")
+            columns = ", ".join(incoming.column_names)
+            # DuckDB finds `incoming` by the name of the variable. A view of it (`view_of`) would be kept in memory,
+            # rows and all, until the transaction ends.
+            self.connection.execute(f"{verb} INTO {table} ({columns}) SELECT {columns} FROM incoming").fetchall()
         return self.count(f"SELECT count(*) FROM {table}") - before
 
-    def append(self, table: str, rows: pa.Table) -> None:
-        """Add `rows` to a table that has no key."""
-        if rows.num_rows:
-            columns = ", ".join(rows.column_names)
-            with self.view_of("incoming", rows):
-                self.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming")
+    def append(self, table: str, incoming: pa.Table) -> None:
+        """Add the rows of `incoming` to a table that has no key."""
+        if incoming.num_rows:
+            columns = ", ".join(incoming.column_names)
+            self.connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming").fetchall()
 
     @contextlib.contextmanager
     def view_of(self, name: str, rows: pa.Table) -> Iterator[None]:

@@ -7,6 +7,7 @@ content apart; canonical JSON keeps `None` and the empty string, or 1 and "1", a
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 
 HASH_DIGITS = 32  # 128 bits: a collision among 10 billion rows has a chance below 1e-18
 
@@ -29,14 +30,20 @@ def content_id(tag: str, *parts: object) -> str:
 
 def anchor_id(text: str) -> str:
     """Id of an anchor with this text."""
-    return content_id("anchor", text)
+    return _text_id("anchor", text)
 
 
 def chunk_id(text: str) -> str:
     """Id of a chunk with this text. The id that a log gives it is its `external_id`."""
-    return content_id("chunk", text)
+    return _text_id("chunk", text)
 
 
 def pair_id(anchor: str, chunk: str) -> str:
     """Id of the pair of an anchor id and a chunk id."""
     return content_id("pair", anchor, chunk)
+
+
+def _text_id(tag: str, text: str) -> str:
+    """Return `content_id(tag, text)`, without building a JSON encoder for each of millions of texts."""
+    digest = hashlib.sha256(f'["{tag}",{encode_basestring(text)}]'.encode("utf-8", "surrogatepass"))
+    return f"{tag}_{digest.hexdigest()[:HASH_DIGITS]}"

@@ -51,20 +51,6 @@ class Interaction:
     happened_at: datetime | None = None
     extra: str = "{}"  # canonical JSON of what the line held besides
 
-    def content(self) -> list[object]:
-        """All that the interaction says, in canonical form; where it was read from is not part of it."""
-        return [
-            self.external_id,
-            self.query_id,
-            self.query,
-            self.answer,
-            self.source,
-            _iso(self.happened_at),
-            [[c.external_id, c.rank, chunk_id(c.text), c.score] for c in self.retrieved],
-            sorted([s.name, s.chunk or "", s.value, _iso(s.happened_at) or ""] for s in self.signals),
-            self.extra,
-        ]
-
 
 class Added(NamedTuple):
     """What a write of interactions brought: new rows, and interactions that were known already."""
@@ -80,21 +66,34 @@ def add_interactions(store: Store, interactions: Sequence[Interaction], *, impor
 
     Call it inside `store.transaction()`, as often as there are batches.
     """
-    by_id = {content_id("interaction", i.content()): i for i in interactions}
+    chunk_ids = {text: chunk_id(text) for text in {c.text for i in interactions for c in i.retrieved}}
+    by_id = {_interaction_id(i, chunk_ids): i for i in interactions}
     known = _known(store, list(by_id))
     new = {key: interaction for key, interaction in by_id.items() if key not in known}
-    anchors = {anchor_id(i.query): i.query for i in new.values()}
-    store.insert("anchors", pa.table({"anchor_id": list(anchors), "text": list(anchors.values())}))
-    retrieved = _retrieved_columns(new)
-    chunks = store.insert("chunks", retrieved.select(["chunk_id", "text", "kind"]))
-    store.insert("chunk_names", retrieved.select(["external_id", "chunk_id", "document", "title"]))
-    store.insert("interactions", _interaction_columns(new, import_id))
-    retrievals = store.insert(
-        "retrievals",
-        retrieved.select(["interaction_id", "rank", "chunk_id", "external_id", "score"]),
-    )
-    store.append("signals", _signal_columns(new))
+    anchors = {i.query: anchor_id(i.query) for i in new.values()}
+    store.insert("anchors", pa.table({"anchor_id": _strings(anchors.values()), "text": _strings(anchors)}))
+    chunks = store.insert("chunks", _chunk_columns(new, chunk_ids))
+    store.insert("chunk_names", _name_columns(new, chunk_ids))
+    store.insert("interactions", _interaction_columns(new, anchors, import_id))
+    retrievals = store.insert("retrievals", _retrieval_columns(new, chunk_ids))
+    store.append("signals", _signal_columns(new, chunk_ids))
     return Added(len(new), len(interactions) - len(new), chunks, retrievals)
+
+
+def _interaction_id(interaction: Interaction, chunk_ids: Mapping[str, str]) -> str:
+    """Name an interaction by all that it says; where it was read from is not part of it."""
+    return content_id(
+        "interaction",
+        interaction.external_id,
+        interaction.query_id,
+        interaction.query,
+        interaction.answer,
+        interaction.source,
+        _iso(interaction.happened_at),
+        [[c.external_id, c.rank, chunk_ids[c.text], c.score] for c in interaction.retrieved],
+        sorted([s.name, s.chunk or "", s.value, _iso(s.happened_at) or ""] for s in interaction.signals),
+        interaction.extra,
+    )
 
 
 class Imported(NamedTuple):
@@ -157,12 +156,12 @@ def _known(store: Store, interaction_ids: list[str]) -> set[str]:
     return set(known["interaction_id"].to_pylist())
 
 
-def _interaction_columns(new: Mapping[str, Interaction], import_id: str) -> pa.Table:
+def _interaction_columns(new: Mapping[str, Interaction], anchors: Mapping[str, str], import_id: str) -> pa.Table:
     values = new.values()
     return pa.table(
         {
             "interaction_id": _strings(new),
-            "anchor_id": _strings(anchor_id(i.query) for i in values),
+            "anchor_id": _strings(anchors[i.query] for i in values),
             "external_id": _strings(i.external_id for i in values),
             "query_id": _strings(i.query_id for i in values),
             "answer": _strings(i.answer for i in values),
@@ -175,27 +174,52 @@ def _interaction_columns(new: Mapping[str, Interaction], import_id: str) -> pa.T
     )
 
 
-def _retrieved_columns(new: Mapping[str, Interaction]) -> pa.Table:
-    flat = [(key, chunk) for key, i in new.items() for chunk in i.retrieved]
+def _chunk_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
+    kinds: dict[str, str] = {}
+    for interaction in new.values():
+        for chunk in interaction.retrieved:
+            kinds.setdefault(chunk.text, chunk.kind)
     return pa.table(
         {
-            "interaction_id": _strings(key for key, _ in flat),
-            "rank": pa.array([chunk.rank for _, chunk in flat], pa.int32()),
-            "chunk_id": _strings(chunk_id(chunk.text) for _, chunk in flat),
-            "external_id": _strings(chunk.external_id for _, chunk in flat),
-            "score": pa.array([chunk.score for _, chunk in flat], pa.float64()),
-            "text": _strings(chunk.text for _, chunk in flat),
-            "kind": _strings(chunk.kind for _, chunk in flat),
-            "document": _strings(chunk.document for _, chunk in flat),
-            "title": _strings(chunk.title for _, chunk in flat),
+            "chunk_id": _strings(chunk_ids[text] for text in kinds),
+            "text": _strings(kinds),
+            "kind": _strings(kinds.values()),
         }
     )
 
 
-def _signal_columns(new: Mapping[str, Interaction]) -> pa.Table:
+def _name_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
+    names: dict[tuple[str, str], Retrieved] = {}
+    for interaction in new.values():
+        for chunk in interaction.retrieved:
+            names.setdefault((chunk.external_id, chunk_ids[chunk.text]), chunk)
+    return pa.table(
+        {
+            "external_id": _strings(name for name, _ in names),
+            "chunk_id": _strings(chunk for _, chunk in names),
+            "document": _strings(chunk.document for chunk in names.values()),
+            "title": _strings(chunk.title for chunk in names.values()),
+        }
+    )
+
+
+def _retrieval_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
+    flat = [chunk for interaction in new.values() for chunk in interaction.retrieved]
+    return pa.table(
+        {
+            "interaction_id": _strings(key for key, interaction in new.items() for _ in interaction.retrieved),
+            "rank": pa.array([chunk.rank for chunk in flat], pa.int32()),
+            "chunk_id": _strings(chunk_ids[chunk.text] for chunk in flat),
+            "external_id": _strings(chunk.external_id for chunk in flat),
+            "score": pa.array([chunk.score for chunk in flat], pa.float64()),
+        }
+    )
+
+
+def _signal_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
     flat = []
     for key, interaction in new.items():
-        ids = {chunk.external_id: chunk_id(chunk.text) for chunk in interaction.retrieved}
+        ids = {chunk.external_id: chunk_ids[chunk.text] for chunk in interaction.retrieved}
         flat += [(key, ids[s.chunk] if s.chunk else None, s) for s in interaction.signals]
     return pa.table(
         {
