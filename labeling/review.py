@@ -262,7 +262,7 @@ def submit_reviews(
         MissingError: nothing has been pushed, or a pair is not among it.
         ProviderError: Argilla failed, or refused an answer.
     """
-    labels = {answer.name for answer in policy.answers}
+    labels = [answer.name for answer in policy.answers]
     for pair, label in answers.items():
         if label not in labels:
             raise UsageError(f"{label!r} (for {pair}) is no label of {policy.name}; they are: {', '.join(labels)}")

@@ -61,21 +61,24 @@ def find_dataset(client: "Argilla", policy: Policy) -> Dataset | None:
     """Return the dataset of a policy, or None while there is none that is complete.
 
     Raises:
-        ProviderError: Argilla failed, or the dataset of this name asks something else.
+        ProviderError: Argilla failed, or the dataset of this name asks for no label.
     """
     workspace = workspace_id(client)
     listed = _listed(client, policy, workspace)
     if listed is None or listed["status"] != "ready":
         return None
-    path = f"/api/v1/datasets/{listed['id']}"
-    found = {part: call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions")}
-    if not fits(policy, found):
-        raise ProviderError(
-            f"dataset {listed['name']!r} on {client.api_url} asks something else than policy {policy.name!r}",
-            hint=f"rename or delete it in Argilla, then: uncited review push --policy {policy.name}",
-        )
-    asked = next(q for q in found["questions"] if q["name"] == LABEL)
-    return Dataset(str(listed["id"]), listed["name"], workspace, str(asked["id"]), client.api_url)
+    asked = call(client, "GET", f"/api/v1/datasets/{listed['id']}/questions")["items"]
+    label = next((q for q in asked if q["name"] == LABEL), None)
+    if label is None:
+        raise _other(client, policy, listed["name"])
+    return Dataset(str(listed["id"]), listed["name"], workspace, str(label["id"]), client.api_url)
+
+
+def _other(client: "Argilla", policy: Policy, name: str) -> ProviderError:
+    return ProviderError(
+        f"dataset {name!r} on {client.api_url} asks something else than policy {policy.name!r}",
+        hint=f"rename or delete it in Argilla, then: uncited review push --policy {policy.name}",
+    )
 
 
 def required_dataset(client: "Argilla", policy: Policy) -> Dataset:
@@ -101,10 +104,13 @@ def ensure_dataset(client: "Argilla", policy: Policy) -> Dataset:
     made anew.
 
     Raises:
-        ProviderError: as `find_dataset`.
+        ProviderError: Argilla failed, or the dataset of this name asks something else.
     """
     found = find_dataset(client, policy)
     if found is not None:
+        path = f"/api/v1/datasets/{found.dataset_id}"
+        if not fits(policy, *(call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions"))):
+            raise _other(client, policy, found.name)
         return found
     workspace = workspace_id(client)
     half_made = _listed(client, policy, workspace)
@@ -131,7 +137,7 @@ def ensure_dataset(client: "Argilla", policy: Policy) -> Dataset:
 def _listed(client: "Argilla", policy: Policy, workspace: str) -> Json | None:
     named = {"name": dataset_name(policy), "workspace_id": workspace}
     listed = call(client, "GET", "/api/v1/me/datasets", params=named)["items"]
-    # Servers before 2.6 know no filter by name.
+    # Older servers do not know these filters and list everything.
     same = [d for d in listed if d["name"] == named["name"] and str(d["workspace_id"]) == workspace]
     return same[0] if same else None
 

@@ -7,7 +7,6 @@ annotators do not see.
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from store.ids import content_id
@@ -234,16 +233,14 @@ def _storable(text: str) -> str:
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def fits(policy: Policy, found: Mapping[str, list[Json]]) -> bool:
-    """Tell whether a dataset asks what this policy asks, in the fields that this version fills.
+def fits(policy: Policy, found_fields: list[Json], found_questions: list[Json]) -> bool:
+    """Tell whether a dataset, as Argilla lists it, asks what this policy asks in the fields that are filled here.
 
-    Args:
-        policy: the policy.
-        found: the dataset's `fields` and `questions` as Argilla lists them.
+    Titles, descriptions and the order of labels may be changed in Argilla.
     """
-    here = [field["name"] for field in fields(policy)], [q["name"] for q in questions(policy)]
-    there = [field["name"] for field in found["fields"]], [q["name"] for q in found["questions"]]
-    if sorted(here[0]) != sorted(there[0]) or sorted(here[1]) != sorted(there[1]):
-        return False
-    asked = next(q for q in found["questions"] if q["name"] == LABEL)
-    return [o["value"] for o in asked["settings"].get("options", [])] == [a.name for a in policy.answers]
+
+    def values(asked: list[Json]) -> dict[str, set[str]]:
+        return {q["name"]: {option["value"] for option in q["settings"].get("options", [])} for q in asked}
+
+    same_fields = {f["name"] for f in found_fields} == {f["name"] for f in fields(policy)}
+    return same_fields and values(found_questions) == values(questions(policy))

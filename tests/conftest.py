@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from store.database import Store
+from tests.local_argilla_fixtures import argilla_server as argilla_server  # one server for all test files
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
