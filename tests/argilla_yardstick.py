@@ -54,7 +54,7 @@ def _source(folder: Path) -> Path:
 def _test_environment(folder: Path) -> Path:
     """Put the test packages on top of the server's environment, which stays as it is."""
     server = environment.ensure(silent)
-    subprocess.run([server, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([server, "-m", "venv", str(folder / "venv")], check=True)
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (below,) = (server.parents[1] / "lib").glob("python*/site-packages")
     (packages / "server.pth").write_text(f"{below}\n")
@@ -76,18 +76,8 @@ def _run(python: Path, source: Path, folder: Path, *options: str) -> dict[str, s
         "PYTHONPATH": os.pathsep.join([str(environment.SERVER_CODE), str(_HERE)]),
         "YARDSTICK_OUTCOMES": str(outcomes),
     }
-    command = [
-        python,
-        "-m",
-        "pytest",
-        _SUITE,
-        "-q",
-        "-p",
-        "argilla_yardstick_plugin",
-        "-p",
-        "no:randomly",
-        "--tb=short",
-    ]
+    plugins = ("-p", "argilla_yardstick_plugin", "-p", "no:randomly")
+    command = [str(python), "-m", "pytest", _SUITE, "-q", "--tb=short", *plugins]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ARGILLA_"))}
     subprocess.run([*command, "-o", "log_cli=false", *options], cwd=source, env=kept | settings, check=False)
     result: dict[str, str] = json.loads(outcomes.read_text())

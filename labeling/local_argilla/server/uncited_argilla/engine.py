@@ -221,7 +221,9 @@ def _matching(
         return Sql(f"records r WHERE {where.text}", where.values)
     text, field = (query, None) if isinstance(query, str) else (query.q, query.field)
     hits = text_index.hits(connection, dataset.id.hex, text, field)
-    return Sql(f"({hits.text}) h JOIN records r ON r.id = h.id WHERE {where.text}", hits.values + where.values)
+    # The limit and the cross join keep SQLite from looking each record up in the text index one by one.
+    joined = f"({hits.text} LIMIT -1) h CROSS JOIN records r ON r.id = h.id"
+    return Sql(f"{joined} WHERE {where.text}", hits.values + where.values)
 
 
 def _order(sort: list[Order] | None, by_score: bool, user_id: str | None) -> Sql:

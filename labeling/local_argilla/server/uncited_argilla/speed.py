@@ -3,9 +3,10 @@
 # ruff: noqa: ANN001, ANN002, ANN003, ANN202
 """What makes pushing records slow in argilla-server 2.8.0, done once instead of once a record.
 
-Two things: pydantic adapters of question and metadata settings are built anew for every value that is checked, and
-the payload of a webhook is built, with six queries, for every record although no webhook is there to receive it.
-Written against one version, and applied to no other.
+Three things: pydantic adapters of question and metadata settings are built anew for every value that is checked; the
+payload of a webhook is built, with six queries, for every record although no webhook is there to receive it; and every
+answer is compressed, which takes longer than sending it to the same machine. Written against one version, and applied
+to no other.
 """
 
 from argilla_server._version import __version__ as argilla_version
@@ -19,6 +20,7 @@ def apply() -> bool:
         return False
     _cache_adapters()
     _skip_events_without_webhooks()
+    _send_uncompressed()
     return True
 
 
@@ -65,3 +67,10 @@ def _skip_events_without_webhooks() -> None:
         for name in ("notify_record_event_v1", "notify_response_event_v1", "notify_dataset_event_v1"):
             if hasattr(module, name):
                 setattr(module, name, skipping(getattr(module, name)))
+
+
+def _send_uncompressed() -> None:
+    from argilla_server._app import app
+    from brotli_asgi import BrotliMiddleware
+
+    app.user_middleware = [middleware for middleware in app.user_middleware if middleware.cls is not BrotliMiddleware]

@@ -152,7 +152,7 @@ class _Rendering:
         if expression is not None:
             return Sql(
                 f"SELECT d.record_id AS id, -bm25({name}) AS score FROM search.{name} "
-                f"JOIN search.docs d ON d.doc = {name}.rowid WHERE {name} MATCH ?",
+                f"CROSS JOIN search.docs d ON d.doc = {name}.rowid WHERE {name} MATCH ?",
                 (expression,),
             )
         # FTS5 has no "everything but": combine what it can answer with SQL, and score by the terms that are wanted.
@@ -160,7 +160,7 @@ class _Rendering:
         condition = self._condition(node)
         return Sql(
             f"SELECT d.record_id AS id, coalesce(s.score, 0) + 1 AS score FROM search.docs d LEFT JOIN "
-            f"(SELECT rowid AS doc, -bm25({name}) AS score FROM search.{name} WHERE {name} MATCH ?) s "
+            f"(SELECT rowid AS doc, -bm25({name}) AS score FROM search.{name} WHERE {name} MATCH ? LIMIT -1) s "
             f"ON s.doc = d.doc WHERE d.dataset_id = ? AND {condition.text}",
             (wanted, dataset_id, *condition.values),
         )
