@@ -25,7 +25,10 @@ _SHOWN = 60  # characters of a value in a complaint
 
 def _moment(value: object) -> datetime:
     """Read a time; only ISO 8601, since a bare number could be a year as well as seconds."""
-    moment = datetime.fromisoformat(str(value).strip())
+    try:
+        moment = datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        raise ValueError("is no ISO 8601 time, such as 2026-03-01T10:00:00Z") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -239,7 +242,7 @@ def _wording(error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"{name} is empty or not there"
-    return f"{name} {_short(error['input'])}: {error['msg']}"
+    return f"{name} {_short(error['input'])}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _short(value: object) -> str:

@@ -3,13 +3,7 @@
 import contextlib
 import http.server
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +29,7 @@ from store.policies import Example, Policy
 from store.progress import silent
 from store.reviews import PairToReview, pairs_to_review
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, make_dataset
-from tests.reviewing import LOG, POLICY, fill, judge, large_log, pair
+from tests.reviewing import LOG, POLICY, fill, judge, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
