@@ -1,0 +1,177 @@
+"""From logs to candidates: what the signals suggest about each retrieved chunk, and what repeats a positive."""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from mining.near_duplicates import Repeat, repeats
+from store.candidates import Candidate, candidate_counts, chunk_texts, put_candidates
+from store.database import Store
+from store.errors import MissingError
+from store.policies import Policy
+from store.progress import Progress, silent
+from store.retrievals import (
+    RANDOM,
+    all_chunk_ids,
+    chunks_by_anchor,
+    count_interactions,
+    count_without,
+    put_log_candidates,
+    random_by_anchor,
+)
+
+_ROWS_AT_A_TIME = 50_000  # whose texts are held in memory
+_SPARE_DRAWS = 10  # for random chunks that turn out to repeat a positive
+
+
+class SourceCount(NamedTuple):
+    """How many pairs one source put forward. `duplicates`: those among them that repeat a positive."""
+
+    source: str
+    proposed: str
+    pairs: int
+    anchors: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class MineResult:
+    """What stands after mining, and what this run changed (rows of candidates)."""
+
+    sources: tuple[SourceCount, ...]
+    interactions: int
+    without_positive: int  # interactions none of whose chunks carries a signal that suggests a positive
+    new: int
+    removed: int
+
+
+class _Anchor(NamedTuple):
+    """An anchor with the ids of its chunks. `drawn` are more than wanted, since some may repeat a positive."""
+
+    anchor_id: str
+    positives: list[str]
+    others: list[str]
+    drawn: list[str]
+    wanted: int
+
+
+def mine(
+    store: Store, policy: Policy, *, random_per_anchor: int = 0, seed: int = 0, progress: Progress = silent
+) -> MineResult:
+    """Put forward what the logs hold under a policy; mining again changes nothing unless logs or policy have changed.
+
+    A chunk that carries a signal which the policy maps to a label with the role positive (negative) is a candidate
+    positive (negative) with that signal as its source; a retrieved chunk without any is a candidate negative with the
+    source `uncited`. A chunk that equals or nearly equals a candidate positive of the same anchor is flagged.
+
+    Args:
+        store: where the logs are.
+        policy: whose signals and roles count.
+        random_per_anchor: fill up each anchor that has a candidate positive to so many chunks that were never
+            retrieved for it and repeat none of its positives (fewer where there are not so many).
+        seed: the same seed over the same logs draws the same chunks.
+        progress: told of anchors.
+
+    Raises:
+        MissingError: there are no interactions.
+    """
+    interactions = count_interactions(store)
+    if not interactions:
+        raise MissingError("No interactions yet", hint="uncited import FILE")
+    suggested = {signal: role for signal, role in policy.suggested_roles().items() if role != "excluded"}
+    positive = [signal for signal, role in suggested.items() if role == "positive"]
+    repeated: list[tuple[str, Repeat]] = []
+    drawn: list[Candidate] = []
+    anchors = _anchors(chunks_by_anchor(store, positive))
+    if random_per_anchor:
+        anchors = _with_draws(store, policy, anchors, random_per_anchor, seed)
+    progress.start("compare with candidate positives", None)
+    for page in _pages(anchors):
+        texts = _texts(store, page)
+        for anchor in page:
+            known = {chunk: texts[chunk] for chunk in anchor.positives}
+            repeated += [
+                (anchor.anchor_id, repeat)
+                for repeat in repeats(known, {chunk: texts[chunk] for chunk in anchor.others})
+            ]
+            unfit = {repeat.chunk_id for repeat in repeats(known, {chunk: texts[chunk] for chunk in anchor.drawn})}
+            fit = [chunk for chunk in anchor.drawn if chunk not in unfit][: anchor.wanted]
+            drawn += [Candidate(anchor.anchor_id, chunk, RANDOM, "negative") for chunk in fit]
+        progress.advance(len(page))
+    with store.transaction():
+        random_new = put_candidates(store, policy.name, drawn)
+        mined = put_log_candidates(store, policy.name, suggested, _repeated_table(repeated))
+    return MineResult(
+        sources=tuple(SourceCount(**row) for row in candidate_counts(store, policy.name)),  # type: ignore[arg-type]
+        interactions=interactions,
+        without_positive=count_without(store, positive),
+        new=mined.new + random_new,
+        removed=mined.removed,
+    )
+
+
+def _anchors(listed: pa.Table) -> Iterator[_Anchor]:
+    """Put the rows of `chunks_by_anchor` together, anchor by anchor."""
+    rows = (
+        row
+        for batch in listed.to_batches(max_chunksize=_ROWS_AT_A_TIME)
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    )
+    for anchor_id, group in itertools.groupby(rows, key=lambda row: row[0]):
+        anchor = _Anchor(anchor_id, [], [], [], 0)
+        for _, chunk_id, carries in group:
+            (anchor.positives if carries else anchor.others).append(chunk_id)
+        yield anchor
+
+
+def _with_draws(
+    store: Store, policy: Policy, anchors: Iterable[_Anchor], per_anchor: int, seed: int
+) -> Iterator[_Anchor]:
+    """Draw chunks that were never retrieved for each anchor; what an earlier run drew counts towards `per_anchor`."""
+    pool = all_chunk_ids(store)
+    before = random_by_anchor(store, policy.name)
+    for anchor in anchors:
+        had = before.get(anchor.anchor_id, set())
+        wanted = max(0, per_anchor - len(had))
+        taken = had.union(anchor.positives, anchor.others)
+        # Seeded by the anchor, so that what one anchor gets hangs on no other.
+        rng = random.Random(f"{seed}:{anchor.anchor_id}")
+        places = rng.sample(range(len(pool)), min(len(pool), len(taken) + wanted + _SPARE_DRAWS) if wanted else 0)
+        names = (pool[place].as_py() for place in places)
+        fresh = itertools.islice((name for name in names if name not in taken), wanted + _SPARE_DRAWS)
+        yield anchor._replace(drawn=list(fresh), wanted=wanted)
+
+
+def _pages(anchors: Iterable[_Anchor]) -> Iterator[list[_Anchor]]:
+    """Cut the anchors into stretches whose texts fit into memory."""
+    page: list[_Anchor] = []
+    rows = 0
+    for anchor in anchors:
+        page.append(anchor)
+        rows += len(anchor.positives) + len(anchor.others) + len(anchor.drawn)
+        if rows >= _ROWS_AT_A_TIME:
+            yield page
+            page, rows = [], 0
+    if page:
+        yield page
+
+
+def _texts(store: Store, page: list[_Anchor]) -> dict[str, str]:
+    wanted = {chunk for anchor in page for chunk in itertools.chain(anchor.positives, anchor.others, anchor.drawn)}
+    found = chunk_texts(store, pa.array(sorted(wanted), pa.string()))
+    return dict(zip(found["chunk_id"].to_pylist(), found["text"].to_pylist(), strict=True))
+
+
+def _repeated_table(repeated: list[tuple[str, Repeat]]) -> pa.Table:
+    return pa.table(
+        {
+            "anchor_id": pa.array([anchor for anchor, _ in repeated], pa.string()),
+            "chunk_id": pa.array([repeat.chunk_id for _, repeat in repeated], pa.string()),
+            "duplicate_of": pa.array([repeat.duplicate_of for _, repeat in repeated], pa.string()),
+            "similarity": pa.array([repeat.similarity for _, repeat in repeated], pa.float64()),
+        }
+    )
