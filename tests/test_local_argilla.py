@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -187,6 +189,8 @@ def test_a_stale_pid_file_is_not_a_server(home: Path) -> None:
     (home / "server.pid").write_text(json.dumps({"pid": os.getpid(), "port": 6900}))
     assert local_argilla.status(home) is None
     assert local_argilla.down(home) is False  # and this process lives on
+    assert local_argilla.up(home).pid != os.getpid()
+    local_argilla.down(home)
     (home / "server.pid").write_text("not JSON")
     assert local_argilla.status(home) is None
 
@@ -313,12 +317,40 @@ def test_a_failed_installation_tells_why_and_leaves_nothing(tmp_path: Path, monk
 
 
 def test_background_jobs_run_without_redis(home: Path) -> None:
-    server = local_argilla.up(home)
+    check_that_statuses_are_counted_again(local_argilla.up(home))
+
+
+def test_background_jobs_run_in_a_worker_where_there_is_a_redis(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve = f"import fakeredis; fakeredis.TcpFakeServer(('127.0.0.1', {port}), server_type='redis').serve_forever()"
+    stand_in = [str(environment.ensure(silent)), "-c", serve]
+    command = [real, "--port", str(port), "--save", ""] if (real := shutil.which("redis-server")) else stand_in
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as redis:
+        try:
+            assert eventually(lambda: is_listening(port))
+            monkeypatch.setenv("ARGILLA_REDIS_URL", f"redis://127.0.0.1:{port}/0")
+            server = local_argilla.up(home)
+            check_that_statuses_are_counted_again(server)
+            workers = psutil.Process(server.pid).children()
+            assert len(workers) == 1
+            os.kill(server.pid, signal.SIGKILL)
+            assert psutil.wait_procs(workers, timeout=10)[1] == []
+        finally:
+            redis.kill()
+
+
+def is_listening(port: int) -> bool:
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def check_that_statuses_are_counted_again(server: Server) -> None:
     dataset_id = make_dataset(server, "jobs", TEXT_AND_LABEL)
     push(server, dataset_id, 3)
     for record_id in record_ids(server, dataset_id):
         submit(server, record_id, server.api_key)
-    with closing(sqlite3.connect(home / "argilla.db")) as database, database:
+    with closing(sqlite3.connect(server.home / "argilla.db")) as database, database:
         database.execute("UPDATE records SET status = 'pending'")
 
     def completed() -> int:
@@ -327,7 +359,22 @@ def test_background_jobs_run_without_redis(home: Path) -> None:
 
     assert completed() == 0
     ask(server, "PATCH", f"/datasets/{dataset_id}", {"guidelines": "Any update makes Argilla count again."})
-    assert eventually(lambda: completed() == 3)
+    assert eventually(lambda: completed() == 3, within_s=30)
+
+
+def test_statuses_that_a_killed_server_left_wrong_are_right_after_its_return(home: Path) -> None:
+    server = local_argilla.up(home)
+    dataset_id = make_dataset(server, "statuses", TEXT_AND_LABEL)
+    push(server, dataset_id, 3)
+    first, second, _ = record_ids(server, dataset_id)
+    submit(server, first, server.api_key)
+    local_argilla.down(home)
+    swap = "UPDATE records SET status = CASE WHEN id = ? THEN 'pending' WHEN id = ? THEN 'completed' ELSE status END"
+    with closing(sqlite3.connect(home / "argilla.db")) as database, database:
+        database.execute(swap, [first.replace("-", ""), second.replace("-", "")])
+    server = local_argilla.up(home)
+    records = ask(server, "GET", f"/datasets/{dataset_id}/records")["items"]
+    assert [record["id"] for record in records if record["status"] == "completed"] == [first]
 
 
 def test_webhooks_are_called_once_there_are_any(argilla_server: Server) -> None:
@@ -372,10 +419,9 @@ def test_reviewers_and_a_push_at_the_same_time_lose_nothing(argilla_server: Serv
             submit(argilla_server, record_id, key)
 
     with ThreadPoolExecutor(21) as pool:
-        pushing = pool.submit(lambda: [push(argilla_server, dataset_id, 100, 1000 * n) for n in range(1, 6)])
-        for reviewing in [pool.submit(review, key) for key in reviewers]:
-            reviewing.result()
-        pushing.result()
+        pushing = [pool.submit(push, argilla_server, dataset_id, 100, 1000 * n) for n in range(1, 6)]
+        for done in [*pushing, *(pool.submit(review, key) for key in reviewers)]:
+            done.result()
     progress = ask(argilla_server, "GET", f"/datasets/{dataset_id}/progress")
     assert (progress["total"], progress["completed"]) == (510, 10)
     log = (argilla_server.home / "server.log").read_text()

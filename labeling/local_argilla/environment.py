@@ -45,6 +45,7 @@ def ensure(progress: Progress) -> Path:
         building = Path(tempfile.mkdtemp(prefix=f"{_NAME}-building-", dir=environment.parent))
         try:
             _build(building, progress)
+            shutil.rmtree(environment, ignore_errors=True)  # one whose Python is no longer installed
             building.rename(environment)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -66,8 +67,9 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def _key() -> str:
-    parts = [_REQUIREMENTS.read_text(), platform.python_implementation(), platform.python_version()]
-    return hashlib.sha256("\n".join((*parts, platform.machine())).encode()).hexdigest()[:12]
+    version = ".".join(platform.python_version_tuple()[:2])
+    parts = (_REQUIREMENTS.read_text(), platform.python_implementation(), version, platform.machine())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _build(folder: Path, progress: Progress) -> None:

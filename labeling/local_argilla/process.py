@@ -56,16 +56,18 @@ def down(home: Path) -> bool:
     if not home.exists():
         return False
     with environment.locked(home / "control.lock"):
+        if _running_pid(home) is None:
+            return False
         for stop in (signal.SIGTERM, signal.SIGKILL):
-            pid = _running_pid(home)
-            if pid is None:
-                return stop is not signal.SIGTERM
-            with suppress(ProcessLookupError):
-                os.killpg(pid, stop)
             deadline = time.monotonic() + _STOPPED_WITHIN_S
-            while _running_pid(home) is not None and time.monotonic() < deadline:
+            told = False
+            while (pid := _running_pid(home)) is not None and time.monotonic() < deadline:
+                if pid and not told:  # 0 would be this process's own group
+                    told = True
+                    with suppress(ProcessLookupError):
+                        os.killpg(pid, stop)
                 time.sleep(_POLL_S)
-        if _running_pid(home) is not None:
+        if pid is not None:
             raise ProviderError(f"The Argilla server (process {pid}) does not stop.", f"kill -9 {pid}")
         return True
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import IO
@@ -68,10 +69,14 @@ def _serve(home: Path, listening: socket.socket) -> None:
 
     from .app import app  # first: it prepares what Argilla finds when it is imported
 
-    from .accounts import ensure_owner  # isort: skip
+    from . import startup  # isort: skip
 
     owner = json.loads((home / "credentials.json").read_text())
-    ensure_owner(owner["username"], owner["password"], owner["api_key"], workspace="uncited")
+    startup.ensure_owner(owner["username"], owner["password"], owner["api_key"], workspace="uncited")
+    startup.recount_statuses()
+    if "ARGILLA_REDIS_URL" in os.environ:
+        unsecret = {name: value for name, value in os.environ.items() if name != "ARGILLA_AUTH_SECRET_KEY"}
+        subprocess.Popen([sys.executable, "-P", "-m", "uncited_argilla.worker"], env=unsecret)
     config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listening])
 

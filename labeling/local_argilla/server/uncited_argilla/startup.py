@@ -1,12 +1,12 @@
 # mypy: ignore-errors
 # (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
-"""The owner and the workspace that every local server has."""
+"""What is put in order in the database before the server serves."""
 
 from argilla_server.contexts.accounts import hash_password
 from argilla_server.database import SyncSessionLocal
 from argilla_server.enums import UserRole
 from argilla_server.models import User, Workspace
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 
 def ensure_owner(username: str, password: str, api_key: str, workspace: str) -> None:
@@ -21,4 +21,17 @@ def ensure_owner(username: str, password: str, api_key: str, workspace: str) -> 
         if owner.api_key != api_key:
             owner.api_key = api_key
             owner.password_hash = hash_password(password)
+        session.commit()
+
+
+def recount_statuses() -> None:
+    """Give every record the status that its responses imply, as Argilla does after each response.
+
+    A server that was killed may have stored a response without coming to that, or not have finished a job that does it.
+    """
+    answers = "SELECT count(*) FROM responses p WHERE p.record_id = records.id AND p.status = 'submitted'"
+    needed = "SELECT json_extract(d.distribution, '$.min_submitted') FROM datasets d WHERE d.id = records.dataset_id"
+    status = f"CASE WHEN ({answers}) >= ({needed}) THEN 'completed' ELSE 'pending' END"
+    with SyncSessionLocal() as session:
+        session.execute(text(f"UPDATE records SET status = {status} WHERE status <> {status}"))
         session.commit()
