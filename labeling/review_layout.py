@@ -1,10 +1,12 @@
 """What a reviewer sees in Argilla: the dataset of a policy, its guidelines, and one record a pair.
 
-Chunks, queries and answers are untrusted text, so every field is plain text: Argilla shows it letter by letter and
-runs nothing in it. What would tell a reviewer which answer is expected (rank, source, scores) is metadata that
-annotators do not see.
+Chunks, queries and answers are untrusted. Argilla 2.8 puts the text of a field into its page as HTML, even of a field
+that is no Markdown: tags would be obeyed and scripts would run with the reviewer's rights. So whatever HTML would read
+as markup is escaped; then the page shows every text letter by letter. What would tell a reviewer which answer is
+expected (rank, source, scores) is metadata that annotators do not see.
 """
 
+import html
 import math
 import re
 from typing import Any, Literal
@@ -29,7 +31,8 @@ _DESCRIPTION_LIMIT = 1000
 _GUIDELINES_LIMIT = 10_000
 _AGENT_LIMIT = 200
 
-_UNSTORABLE = re.compile("\x00")  # PostgreSQL refuses it
+_UNSTORABLE = "\x00"  # PostgreSQL refuses it
+_TAG_OPEN = re.compile(r"<(?=[A-Za-z/!?])")  # https://html.spec.whatwg.org/multipage/parsing.html#tag-open-state
 
 
 def dataset_name(policy: Policy) -> str:
@@ -114,7 +117,7 @@ def record(policy: Policy, pair: PairToReview, *, order: int, stream: Stream, la
         ("reason", None if blind else _reason(pair)),
     ):
         if text and text.strip():
-            shown[name] = _storable(text)
+            shown[name] = _shown(text)
     suggestions = []
     if pair.label is not None and not blind:
         suggestions.append(
@@ -145,7 +148,7 @@ def record(policy: Policy, pair: PairToReview, *, order: int, stream: Stream, la
 
 def pair_fields(anchor: str, chunk: str) -> dict[str, str]:
     """Render the two texts that an answer is about; at pull, what differs from this was edited in Argilla."""
-    return {"query": _storable(anchor), "candidate": _storable(chunk)}
+    return {"query": _shown(anchor), "candidate": _shown(chunk)}
 
 
 def guidelines(policy: Policy) -> str:
@@ -209,7 +212,7 @@ def _reason(pair: PairToReview) -> str:
     """Say what the judge chose, why, and on which words of the candidate."""
     if pair.label is None:
         return ""
-    lines = [f"{pair.label}. {pair.reason or ''}".strip()]
+    lines = [f"{pair.label}: {pair.reason}" if pair.reason else pair.label]
     if pair.quote:
         lines.append(f"It rests on: “{pair.quote}”")
     return "\n".join(lines)
@@ -229,8 +232,12 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _storable(text: str) -> str:
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+def _shown(text: str) -> str:
+    """Make HTML show `text` as it is. Text without markup stays as it is, so that searching finds it."""
+    text = text.replace(_UNSTORABLE, "\N{REPLACEMENT CHARACTER}")
+    if html.unescape(text) != text:
+        text = text.replace("&", "&amp;")
+    return _TAG_OPEN.sub("&lt;", text)
 
 
 def fits(policy: Policy, found_fields: list[Json], found_questions: list[Json]) -> bool:

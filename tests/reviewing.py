@@ -13,7 +13,7 @@ from store.policies import Example, Label, Policy, add_policy
 POLICY = Policy(
     name="answers",
     title="Answers the question",
-    question="Does the recipe, read on its own, tell how to do what the question asks?",
+    question="Does the section, read on its own, tell how to do what the question asks?",
     anchor="a question that a home baker asks",
     candidate="a section of a cookbook",
     labels=(
@@ -106,7 +106,15 @@ def pair(query: int, rank: int) -> str:
     return pair_id(anchor_id(question), chunk_id(chunks[rank - 1]))
 
 
-def judge(store: Store, policy: Policy, labels: Mapping[str, str], *, model: str = "judge-1") -> None:
+def judge(
+    store: Store,
+    policy: Policy,
+    labels: Mapping[str, str],
+    *,
+    model: str = "judge-1",
+    reason: str | None = None,
+    quote: str = "the fridge",
+) -> None:
     """Record judgments: pair id -> label."""
     key = add_judge(store, {"model": model})
     add_judgments(
@@ -119,9 +127,9 @@ def judge(store: Store, policy: Policy, labels: Mapping[str, str], *, model: str
                 prompt_id="prompt_1",
                 judged_at=datetime.now(UTC),
                 label=label,
-                quote="the fridge",
+                quote=quote,
                 quote_found=True,
-                reason=f"It looks like {label}.",
+                reason=reason or f"It looks like {label}.",
             )
             for pair_id_, label in labels.items()
         ],

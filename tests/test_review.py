@@ -1,12 +1,14 @@
 """Reviews through a real Argilla: what people are shown, what comes home, what interruptions leave behind."""
 
 import contextlib
+import html
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,7 +22,7 @@ from labeling.argilla_client import RefusedError, call, connect, connect_as, wor
 from labeling.local_argilla import Server
 from labeling.review import pull_reviews, push_reviews, review_status, submit_reviews
 from labeling.review_dataset import Dataset, ensure_dataset, find_dataset, read_records, write_records
-from labeling.review_layout import CONTENT, ORDER, dataset_name, guidelines, record
+from labeling.review_layout import CONTENT, ORDER, dataset_name, guidelines, pair_fields, record
 from labeling.review_queue import RUN, in_review_order
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
@@ -110,7 +112,7 @@ class TestPush:
             "candidate": chunks[1],
             "cited": chunks[0],
             "answer": answer,
-            "reason": "related. It looks like related.\nIt rests on: “the fridge”",
+            "reason": "related: It looks like related.\nIt rests on: “the fridge”",
         }
         hidden = {k: v for k, v in shown["metadata"].items() if k not in (ORDER, CONTENT)}
         assert hidden == {
@@ -220,7 +222,7 @@ class TestPush:
         policy = fill(store, {"Hostile?": ("", chunks)}, replace(POLICY, name=f"hostile-{uuid4().hex[:8]}"))
         result = push_reviews(store, policy, client)
         assert (result.new, result.refused) == (len(chunks), ())
-        there = sorted(r["fields"]["candidate"] for r in on_server(client, policy).values())
+        there = sorted(html.unescape(r["fields"]["candidate"]) for r in on_server(client, policy).values())
         assert there == sorted(c.replace("\x00", "\N{REPLACEMENT CHARACTER}") for c in chunks)
         assert push_reviews(store, policy, client).unchanged == len(chunks)
 
@@ -549,6 +551,39 @@ class TestOrder:
 def tier_of(p: PairToReview) -> int:
     role = {"answers": "positive", "related": "negative"}.get(p.label or "")
     return 1 if role is None else 2 if role == p.proposed else 0
+
+
+MARKUP = st.text(st.one_of(st.sampled_from("<>&/!?;#abtltgx0 \n"), st.characters(exclude_categories=["Cs"])))
+
+
+class TestText:
+    @given(MARKUP)
+    def test_html_shows_every_text_as_it_is_and_sees_no_tag(self, text: str) -> None:
+        shown = pair_fields(text, text)["candidate"]
+        assert html.unescape(shown) == text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        parser = Parser()
+        parser.feed(shown)
+        parser.close()
+        assert parser.found == []
+
+    @pytest.mark.parametrize("text", ["R&D costs 3 < 5 > 2; a && b", "x <- 1", "if a<1: pass", "1 << 2"])
+    def test_text_that_is_no_markup_stays_as_it_is(self, text: str) -> None:
+        assert pair_fields(text, text) == {"query": text, "candidate": text}
+
+
+class Parser(HTMLParser):
+    """Notes everything in a document that is not text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.found.append(tag)
+
+    handle_endtag = handle_comment = handle_decl = handle_pi = unknown_decl = (  # type: ignore[assignment]
+        lambda self, data: self.found.append(data)
+    )
 
 
 class TestGuidelines:
