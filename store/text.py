@@ -41,7 +41,16 @@ def normalised(text: str) -> str:
 
 def shingles(normal: str) -> Shingles:
     """Return the set of runs of five words in an already normalised text; a shorter text is one run."""
-    words = (normal if normal.isascii() else _UNSPACED.sub(r" \1 ", normal)).split()
+    return shingles_of(words(normal))
+
+
+def words(normal: str) -> list[str]:
+    """Return the words of an already normalised text, in order."""
+    return (normal if normal.isascii() else _UNSPACED.sub(r" \1 ", normal)).split()
+
+
+def shingles_of(words: list[str]) -> Shingles:
+    """Return the set of runs of five among `words`; fewer words are one run."""
     if len(words) <= SHINGLE_WORDS:
         return frozenset([hash(tuple(words))])
     runs = zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False)
