@@ -62,10 +62,9 @@ class Workspace:
         """Folder of this workspace's own Argilla server."""
         return self.root / "argilla"
 
-    @property
-    def models(self) -> Path:
-        """Folder of the trained models."""
-        return self.root / "models"
+    def model_folder(self, policy_name: str, build_id: str) -> Path:
+        """Folder of the model trained on a build, unless another is named."""
+        return self.root / "models" / f"{policy_name}-{build_id.removeprefix('build_')[:8]}"
 
     def open(self) -> Store:
         """Open the database; see `Store` for what can go wrong."""
