@@ -86,10 +86,11 @@ def mine(
     positive = [signal for signal, role in suggested.items() if role == "positive"]
     repeated: list[tuple[str, Repeat]] = []
     drawn: list[Candidate] = []
-    anchors = _anchors(chunks_by_anchor(store, positive))
+    listed = chunks_by_anchor(store, positive)
+    anchors = _anchors(listed)
     if random_per_anchor:
         anchors = _with_draws(store, policy, anchors, random_per_anchor, seed)
-    progress.start("compare with candidate positives", None)
+    progress.start("compare with candidate positives", len(listed["anchor_id"].unique()))
     for page in _pages(anchors):
         texts = _texts(store, page)
         for anchor in page:
@@ -162,8 +163,7 @@ def _pages(anchors: Iterable[_Anchor]) -> Iterator[list[_Anchor]]:
 
 def _texts(store: Store, page: list[_Anchor]) -> dict[str, str]:
     wanted = {chunk for anchor in page for chunk in itertools.chain(anchor.positives, anchor.others, anchor.drawn)}
-    found = chunk_texts(store, pa.array(sorted(wanted), pa.string()))
-    return dict(zip(found["chunk_id"].to_pylist(), found["text"].to_pylist(), strict=True))
+    return chunk_texts(store, pa.array(sorted(wanted), pa.string()))
 
 
 def _repeated_table(repeated: list[tuple[str, Repeat]]) -> pa.Table:

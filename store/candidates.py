@@ -64,38 +64,11 @@ def put_candidates(store: Store, policy_name: str, candidates: Sequence[Candidat
     )
 
 
-def retrieved_signals(store: Store, signals: Sequence[str]) -> pa.Table:
-    """Return every retrieval with those of `signals` that it carries.
-
-    Returns:
-        Columns interaction_id, anchor_id, chunk_id, rank, score, signals (list of strings, sorted, may be empty);
-        ordered by interaction and rank. A chunk that one list holds twice stands once, at its best rank.
-    """
-    with store.view_of("named", pa.table({"signal": pa.array(list(signals), pa.string())})):
-        return store.table(
-            """
-            WITH carried AS (
-                SELECT interaction_id, chunk_id, list_sort(list_distinct(list(signal))) AS signals
-                FROM signals SEMI JOIN named USING (signal) WHERE value > 0
-                GROUP BY interaction_id, chunk_id
-            ), listed AS (
-                FROM retrievals
-                QUALIFY row_number() OVER (PARTITION BY interaction_id, chunk_id ORDER BY rank) = 1
-            )
-            SELECT interaction_id, anchor_id, chunk_id, rank, score, coalesce(signals, []) AS signals
-            FROM listed JOIN interactions USING (interaction_id)
-            LEFT JOIN carried USING (interaction_id, chunk_id)
-            ORDER BY interaction_id, rank
-            """
-        )
-
-
-def chunk_texts(store: Store, chunk_ids: pa.Array | None = None) -> pa.Table:
-    """Return columns chunk_id, text, kind of the chunks named, or of all; ordered by chunk_id."""
-    if chunk_ids is None:
-        return store.table("SELECT chunk_id, text, kind FROM chunks ORDER BY chunk_id")
+def chunk_texts(store: Store, chunk_ids: pa.Array) -> dict[str, str]:
+    """Map those of `chunk_ids` that are stored to their texts."""
     with store.view_of("asked", pa.table({"chunk_id": chunk_ids})):
-        return store.table("SELECT chunk_id, text, kind FROM chunks SEMI JOIN asked USING (chunk_id) ORDER BY chunk_id")
+        found = store.table("SELECT chunk_id, text FROM chunks SEMI JOIN asked USING (chunk_id)")
+    return dict(zip(found["chunk_id"].to_pylist(), found["text"].to_pylist(), strict=True))
 
 
 def candidate_counts(store: Store, policy_name: str) -> list[dict[str, object]]:
