@@ -89,7 +89,7 @@ def connect_as(url: str, api_key: str) -> "Argilla":
     except ArgillaError as error:
         status = getattr(error, "status_code", 401)
         raise RefusedError(address, status, "is ARGILLA_API_KEY this server's?") from None
-    except ValueError as error:  # a page of some other web site, or a key that no header can hold
+    except (TypeError, ValueError) as error:  # a page of some other web site, or a key that no header can hold
         raise ProviderError(f"what answers at {address} is no Argilla", "uncited argilla status") from error
     version = str(call(client, "GET", "/api/v1/version").get("version", "unknown"))
     if not version.startswith("2."):

@@ -197,6 +197,18 @@ class TestPush:
         properties = call(ana, "GET", f"{path}/metadata-properties")["items"]
         assert {p["name"] for p in properties} == {"kind", "log", ORDER}
 
+    def test_an_audit_record_looks_like_an_unjudged_one(self, store: Store, policy: Policy) -> None:
+        unjudged = {p.pair_id: p for p in pairs_to_review(store, policy)}[pair(1, 2)]
+        judge(store, policy, {pair(1, 2): "answers"})
+        judged = {p.pair_id: p for p in pairs_to_review(store, policy)}[pair(1, 2)]
+        audit = record(policy, judged, order=1, stream="audit", label_question_id="q")
+        plain = record(policy, unjudged, order=1, stream="targeted", label_question_id="q")
+        assert (audit["fields"], audit["suggestions"]) == (plain["fields"], [])
+
+    def test_an_annotators_key_cannot_push(self, store: Store, policy: Policy, ana: "Argilla") -> None:
+        with pytest.raises(RefusedError, match="does not allow this user to do that"):
+            push_reviews(store, policy, ana)
+
     def test_sorted_by_queue_order_comes_first_what_the_judge_disputes(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
