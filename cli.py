@@ -5,7 +5,7 @@ Nothing heavy is imported at the top, so that `uncited --help` answers at once.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -295,8 +295,8 @@ def triage(
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         result = triage_candidates(session.store, session.policy(policy), model=model, progress=bar)
         if not session.out.json(result):
-            session.out.line(f"{result.scored} pairs scored, {result.known} were before. This orders the queue only:")
-            session.out.line("similarity tells relevant from irrelevant chunks little better than chance.")
+            session.out.line(f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the")
+            session.out.line("review queue, and similarity tells relevant from irrelevant little better than chance.")
             session.out.next(f"uncited argilla up && uncited review push --policy {policy}")
 
 
@@ -409,7 +409,7 @@ def review_pull(
                 f" among {result.records} records; {result.new} reviews are new here"
             )
             for problem in result.problems:
-                session.out.line(f"not taken: {problem}")
+                session.out.line(f"Note: {problem}")
             session.out.next(f"uncited build --policy {policy}")
 
 
@@ -567,6 +567,24 @@ def train(
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
         out.next(f"uncited evaluate --policy {policy} --base-model {base_model}")
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(help="The workspace to make.")] = Path("demo"),
+    model: Annotated[str | None, typer.Option(help="Judge live with this model, given a key or --base-url.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Judge live at this OpenAI-compatible endpoint.")] = None,
+    argilla_left_running: Annotated[bool, typer.Option(help="Leave Argilla running for you to review.")] = True,
+) -> None:
+    """Go the whole way on a small real log: import, judge, review, build, export, train, evaluate."""
+    from examples.pandas_docs.demo import Judge
+    from examples.pandas_docs.demo import demo as run_demo
+
+    def run(words: Sequence[str]) -> None:
+        app(words, standalone_mode=False)
+
+    judge_given = Judge(model, base_url)
+    run_demo(directory, judge=judge_given, keep_argilla=argilla_left_running, run=run, say=typer.echo)
 
 
 def _policy_summary(policy: "Policy") -> dict[str, object]:
