@@ -1,9 +1,11 @@
 """Builds: immutable, content-hashed sets of triplets with the labels they were made from."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import pyarrow as pa
 
@@ -11,10 +13,15 @@ from store.database import Store
 from store.errors import MissingError
 from store.ids import canonical_json, content_id
 
+Split = Literal["train", "test"]
+
+_LABELS = ("pair_id", "split", "split_group", "label", "role", "source")
+_TRIPLETS = ("split", "anchor_id", "positive_id", "negative_id")
+
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One build. `settings` holds what `uncited build` was asked and what it counted."""
+    """One build. `settings` holds what `uncited build` was asked, whose answers it used and what it counted."""
 
     build_id: str
     policy_id: str
@@ -40,40 +47,48 @@ def add_build(
         labels: columns pair_id, split, split_group, label, role, source.
         triplets: columns split, anchor_id, positive_id, negative_id.
     """
-    label_rows = sorted(map(list, zip(*(labels[n].to_pylist() for n in _LABELS), strict=True)))
-    triplet_rows = sorted(map(list, zip(*(triplets[n].to_pylist() for n in _TRIPLETS), strict=True)))
-    build_id = content_id("build", policy_id, dict(settings), label_rows, triplet_rows)
+    labels = labels.select(_LABELS).sort_by([(name, "ascending") for name in _LABELS])
+    triplets = triplets.select(_TRIPLETS).sort_by([(name, "ascending") for name in _TRIPLETS])
+    build_id = content_id("build", policy_id, dict(settings), _digest(labels), _digest(triplets))
     if store.scalar("SELECT 1 FROM builds WHERE build_id = ?", [build_id]):
         return get_build(store, build_id), False
-    build = Build(build_id, policy_id, settings, datetime.now(UTC))
-    named = [content_id("triplet", policy_id, *row[1:]) for row in triplet_rows]
+    row = {
+        "build_id": [build_id],
+        "policy_id": [policy_id],
+        "settings": [canonical_json(dict(settings))],
+        "built_at": [datetime.now(UTC)],
+    }
+    named = [triplet_id(policy_id, *ids) for _, *ids in _rows(triplets)]
     with store.transaction():
-        store.insert(
-            "builds",
-            pa.table(
-                {
-                    "build_id": [build_id],
-                    "policy_id": [policy_id],
-                    "settings": [canonical_json(dict(settings))],
-                    "built_at": [build.built_at],
-                }
-            ),
-        )
-        store.insert("build_labels", _with_build(build_id, _LABELS, label_rows))
+        store.insert("builds", pa.table(row))
+        store.insert("build_labels", _of_build(build_id, labels))
         store.insert(
             "triplets",
-            _with_build(build_id, _TRIPLETS, triplet_rows).append_column("triplet_id", pa.array(named, pa.string())),
+            _of_build(build_id, triplets).append_column("triplet_id", pa.array(named, pa.string())),
         )
-    return build, True
+    return get_build(store, build_id), True
 
 
-_LABELS = ("pair_id", "split", "split_group", "label", "role", "source")
-_TRIPLETS = ("split", "anchor_id", "positive_id", "negative_id")
+def triplet_id(policy_id: str, anchor_id: str, positive_id: str, negative_id: str) -> str:
+    """Id of a triplet: any exported row leads back to it, since the ids of its texts are hashes of them."""
+    return content_id("triplet", policy_id, anchor_id, positive_id, negative_id)
 
 
-def _with_build(build_id: str, names: tuple[str, ...], rows: list[list[str]]) -> pa.Table:
-    columns = {name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(names)}
-    return pa.table({"build_id": pa.array([build_id] * len(rows), pa.string()), **columns})
+def _digest(rows: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for row in _rows(rows):
+        digest.update(f"{canonical_json(row)}\n".encode())
+    return digest.hexdigest()
+
+
+def _rows(table: pa.Table) -> Iterator[list[str]]:
+    for batch in table.to_batches(max_chunksize=100_000):
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield list(row)
+
+
+def _of_build(build_id: str, rows: pa.Table) -> pa.Table:
+    return rows.add_column(0, "build_id", pa.array([build_id] * rows.num_rows, pa.string()))
 
 
 def get_build(store: Store, build_id: str) -> Build:
@@ -112,25 +127,83 @@ def list_builds(store: Store) -> list[Build]:
     return [_build(row) for row in store.rows("FROM builds ORDER BY built_at DESC, build_id")]
 
 
-def build_triplets(store: Store, build_id: str) -> pa.Table:
-    """Return a build's triplets with their texts.
+def build_triplets(store: Store, build_id: str, split: Split | None = None) -> pa.Table:
+    """Return the triplets of a build, or of one split of it, with their texts.
 
     Returns:
         Columns triplet_id, split, anchor_id, positive_id, negative_id, anchor, positive, negative; ordered by
         triplet_id.
     """
-    return store.table(
-        """
-        SELECT triplet_id, split, triplets.anchor_id, positive_id, negative_id,
-               anchors.text AS anchor, positives.text AS positive, negatives.text AS negative
-        FROM triplets
-        JOIN anchors ON anchors.anchor_id = triplets.anchor_id
-        JOIN chunks AS positives ON positives.chunk_id = positive_id
-        JOIN chunks AS negatives ON negatives.chunk_id = negative_id
-        WHERE build_id = ? ORDER BY triplet_id
-        """,
-        [build_id],
-    )
+    return pa.concat_tables(triplet_batches(store, build_id, split))
+
+
+def triplet_batches(
+    store: Store, build_id: str, split: Split | None = None, *, size: int = 20_000
+) -> Iterator[pa.Table]:
+    """Yield what `build_triplets` returns, at most `size` rows at a time; at least one table, which may be empty."""
+    last = ""
+    while True:
+        batch = store.table(
+            """
+            WITH wanted AS (
+                FROM triplets
+                WHERE build_id = $build AND split = coalesce($split, split) AND triplet_id > $last
+                ORDER BY triplet_id LIMIT $size
+            )
+            SELECT triplet_id, split, wanted.anchor_id, positive_id, negative_id,
+                   anchors.text AS anchor, positives.text AS positive, negatives.text AS negative
+            FROM wanted
+            JOIN anchors ON anchors.anchor_id = wanted.anchor_id
+            JOIN chunks AS positives ON positives.chunk_id = positive_id
+            JOIN chunks AS negatives ON negatives.chunk_id = negative_id
+            ORDER BY triplet_id
+            """,
+            {"build": build_id, "split": split, "last": last, "size": size},
+        )
+        if batch.num_rows or not last:
+            yield batch
+        if batch.num_rows < size:
+            return
+        last = batch["triplet_id"][-1].as_py()
+
+
+def grouped_batches(store: Store, build_id: str, split: Split, *, size: int = 2_000) -> Iterator[pa.Table]:
+    """Yield the triplets of one split as one row an anchor, at most `size` anchors at a time; at least one table.
+
+    Returns:
+        Columns anchor_id, anchor, pos, neg (lists of texts, each text once, in the order of their ids); ordered by
+        anchor_id.
+    """
+    last = ""
+    while True:
+        batch = store.table(
+            """
+            WITH wanted AS (
+                SELECT anchor_id, unnest(list_distinct(list(positive_id))) AS chunk_id, 'pos' AS side
+                FROM triplets WHERE build_id = $build AND split = $split AND anchor_id IN (FROM page)
+                GROUP BY anchor_id
+                UNION ALL
+                SELECT anchor_id, unnest(list_distinct(list(negative_id))), 'neg'
+                FROM triplets WHERE build_id = $build AND split = $split AND anchor_id IN (FROM page)
+                GROUP BY anchor_id
+            ), page AS (
+                SELECT DISTINCT anchor_id FROM triplets
+                WHERE build_id = $build AND split = $split AND anchor_id > $last ORDER BY anchor_id LIMIT $size
+            )
+            SELECT wanted.anchor_id, any_value(anchors.text) AS anchor,
+                   list(chunks.text ORDER BY wanted.chunk_id) FILTER (side = 'pos') AS pos,
+                   list(chunks.text ORDER BY wanted.chunk_id) FILTER (side = 'neg') AS neg
+            FROM wanted JOIN anchors ON anchors.anchor_id = wanted.anchor_id
+            JOIN chunks ON chunks.chunk_id = wanted.chunk_id
+            GROUP BY wanted.anchor_id ORDER BY wanted.anchor_id
+            """,
+            {"build": build_id, "split": split, "last": last, "size": size},
+        )
+        if batch.num_rows or not last:
+            yield batch
+        if batch.num_rows < size:
+            return
+        last = batch["anchor_id"][-1].as_py()
 
 
 def build_labels(store: Store, build_id: str) -> pa.Table:
@@ -151,6 +224,30 @@ def build_labels(store: Store, build_id: str) -> pa.Table:
         WHERE build_id = ? ORDER BY pairs.anchor_id, pair_id
         """,
         [build_id],
+    )
+
+
+def build_pool(store: Store, build_id: str, size: int) -> pa.Table:
+    """Return the chunks that a test query searches among: all that its split labels, and others up to `size` in all.
+
+    The others are a random sample of the collection that is the same every time: ids are hashes, and the smallest are
+    taken.
+
+    Returns:
+        Columns chunk_id, text; ordered by chunk_id.
+    """
+    return store.table(
+        """
+        WITH labelled AS (
+            SELECT DISTINCT chunk_id FROM build_labels JOIN pairs USING (pair_id)
+            WHERE build_id = $build AND split = 'test'
+        )
+        SELECT chunk_id, text FROM (
+            SELECT chunk_id, text, chunk_id IN (FROM labelled) AS wanted FROM chunks
+            QUALIFY wanted OR row_number() OVER (ORDER BY wanted DESC, chunk_id) <= $size
+        ) ORDER BY chunk_id
+        """,
+        {"build": build_id, "size": size},
     )
 
 

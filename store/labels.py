@@ -16,8 +16,9 @@ def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
     Returns:
         Columns pair_id, anchor_id, anchor, chunk_id, chunk, proposed, rank, score, sources (list of strings),
         duplicate_of (chunk_id or null), documents (sorted list of the source documents of the chunk), label,
-        source ('human', 'judge', or null where nobody answered), reviewed (a person answered, if only to discard);
-        ordered by anchor_id, pair_id.
+        source ('human', 'judge', or null where nobody answered), judge_id (where source is 'judge'), reviewed (a
+        person answered, if only to discard), reviewers (sorted list of those who answered); ordered by anchor_id,
+        pair_id.
     """
     return store.table(
         """
@@ -25,18 +26,23 @@ def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
             SELECT chunk_id, list_sort(list_distinct(list(document))) AS documents
             FROM chunk_names WHERE document IS NOT NULL GROUP BY chunk_id
         ), answered AS (
-            SELECT pair_id, label, source FROM labels WHERE labelling_fingerprint = $fingerprint
+            SELECT pair_id, label, source, judge_id FROM labels WHERE labelling_fingerprint = $fingerprint
+        ), people AS (
+            SELECT pair_id, list_sort(list(reviewer)) AS reviewers
+            FROM current_reviews WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         )
         SELECT candidate_pairs.pair_id, candidate_pairs.anchor_id, anchors.text AS anchor,
                candidate_pairs.chunk_id, chunks.text AS chunk, proposed, rank, score, sources, duplicate_of,
                coalesce(documents, []) AS documents, answered.label,
                CASE WHEN answered.label IS NOT NULL THEN answered.source END AS source,
-               coalesce(answered.source = 'human', false) AS reviewed
+               answered.judge_id, coalesce(answered.source = 'human', false) AS reviewed,
+               coalesce(reviewers, []) AS reviewers
         FROM candidate_pairs
         JOIN anchors ON anchors.anchor_id = candidate_pairs.anchor_id
         JOIN chunks ON chunks.chunk_id = candidate_pairs.chunk_id
         LEFT JOIN documents ON documents.chunk_id = candidate_pairs.chunk_id
         LEFT JOIN answered ON answered.pair_id = candidate_pairs.pair_id
+        LEFT JOIN people ON people.pair_id = candidate_pairs.pair_id
         WHERE policy_name = $policy
         ORDER BY candidate_pairs.anchor_id, candidate_pairs.pair_id
         """,

@@ -1,0 +1,80 @@
+"""Which of many texts repeat one another, found without comparing each with each."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
+
+# Queries are too short for runs of five words. On real logs (TREC RAG 2024, TREC DL, Cranfield) no two different
+# questions share 0.7 of their character trigrams but for one pair; a dropped article or plural stays above it.
+NEAR_QUERY = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """What repeats what among a set of texts.
+
+    Texts that are the same once normalised share a representative, the smallest of their ids; `near` maps a
+    representative to those of the texts that nearly repeat it.
+    """
+
+    representative: Mapping[str, str]
+    near: Mapping[str, frozenset[str]]
+
+    def of(self, text_id: str) -> frozenset[str]:
+        """Return the representatives of all texts that equal or nearly repeat this one, its own included."""
+        own = self.representative[text_id]
+        return self.near.get(own, frozenset()) | {own}
+
+    def any_alike(self, text_id: str, others: Iterable[str]) -> bool:
+        """Tell whether a text equals or nearly repeats one of `others` (ids)."""
+        like = self.of(text_id)
+        return any(self.representative[other] in like for other in others)
+
+
+def alike_chunks(texts: Mapping[str, str]) -> Alike:
+    """Compare chunks, given by id, exactly as `store.text.similarity` does."""
+    return _alike(texts, shingles, NEAR_DUPLICATE)
+
+
+def alike_queries(texts: Mapping[str, str]) -> Alike:
+    """Compare queries, given by id, by the Jaccard index of their character trigrams."""
+    return _alike(texts, _trigrams, NEAR_QUERY)
+
+
+def _trigrams(normal: str) -> Shingles:
+    padded = f" {normal} "
+    return frozenset(hash(padded[i : i + 3]) for i in range(max(1, len(padded) - 2)))
+
+
+def _alike(texts: Mapping[str, str], features: Callable[[str], Shingles], threshold: float) -> Alike:
+    first: dict[str, str] = {}
+    representative = {}
+    for text_id in sorted(texts):
+        representative[text_id] = first.setdefault(normalised(texts[text_id]), text_id)
+    near = defaultdict(set)
+    for one, other in _pairs_above({own: features(normal) for normal, own in first.items()}, threshold):
+        near[one].add(other)
+        near[other].add(one)
+    return Alike(representative, {own: frozenset(others) for own, others in near.items()})
+
+
+def _pairs_above(sets: Mapping[str, Shingles], threshold: float) -> Iterable[tuple[str, str]]:
+    """Yield the pairs of sets whose overlap is at least `threshold`; exact.
+
+    Two such sets share one of the first n - ceil(threshold * n) + 1 members of each, in any one order of all members;
+    taking the rarest first leaves few to compare (prefix filter: Chaudhuri, Ganti and Kaushik, ICDE 2006).
+    """
+    frequency = Counter(member for members in sets.values() for member in members)
+    seen_in: dict[int, list[str]] = defaultdict(list)
+    for name, members in sorted(sets.items(), key=lambda item: (len(item[1]), item[0])):
+        shortest = math.ceil(threshold * len(members) - 1e-9)  # of a set that could reach the threshold with this one
+        ordered = sorted(members, key=lambda member: (frequency[member], member))
+        prefix = ordered[: len(members) - shortest + 1]
+        for other in {other for member in prefix for other in seen_in[member]}:
+            if len(sets[other]) >= shortest and overlap(members, sets[other]) >= threshold:
+                yield other, name
+        for member in prefix:
+            seen_in[member].append(name)

@@ -1,0 +1,142 @@
+"""Statistics as pure functions: numbers in, named numbers out, randomness handed in."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+# Were a gain impossible, k groups that differ would all point one way with a chance of 2 ** (1 - k): with fewer than
+# six that is more than 5 %, so not even a unanimous result would mean anything (the sign test's limit).
+MIN_CHANGED_GROUPS = 6
+
+# Bounds the memory of the resampling to some 64 MB.
+_CELLS = 4_000_000
+
+
+class Share(NamedTuple):
+    """A share of `trials` with its interval; the value is NaN where there were no trials."""
+
+    value: float
+    low: float
+    high: float
+    successes: int
+    trials: int
+
+
+class Difference(NamedTuple):
+    """A mean difference over queries with its interval.
+
+    `groups` counts the clusters that were resampled, `changed` those in which the difference is not zero.
+    """
+
+    value: float
+    low: float
+    high: float
+    groups: int
+    changed: int
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "gain", "loss", or "no claim" with the reason in brackets."""
+        if math.isnan(self.low) or self.low <= 0 <= self.high:
+            return "no claim (interval spans zero)"
+        if self.changed < MIN_CHANGED_GROUPS:
+            return f"no claim (only {self.changed} of {self.groups} query groups differ)"
+        return "gain" if self.low > 0 else "loss"
+
+
+def clopper_pearson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Share:
+    """Return a share with its exact two-sided binomial interval (Clopper and Pearson 1934, Biometrika 26).
+
+    The interval covers the true share at least as often as `confidence` says, at any sample size; it holds for trials
+    that were drawn at random and independently. Without trials it is all of [0, 1].
+
+    Raises:
+        ValueError: more successes than trials, or a negative count.
+    """
+    from scipy.stats import beta
+
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes in {trials} trials")
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    return Share(successes / trials if trials else math.nan, low, high, successes, trials)
+
+
+def paired_bootstrap(
+    differences: "npt.NDArray[np.float64]",
+    groups: Sequence[str],
+    *,
+    rng: "np.random.Generator",
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> list[Difference]:
+    """Return the mean of each column of per-query differences with its bootstrap interval.
+
+    Whole groups are drawn, since queries of one group are not independent (cluster bootstrap: Davison and Hinkley
+    1997, section 3.8). All columns see the same draws. The interval is the expanded percentile interval of Hesterberg
+    (2015, The American Statistician 69, section 4.2): the plain percentile interval is too narrow by a factor of
+    sqrt((n - 1) / n) and takes the normal for the t quantile, which among twenty groups costs several per cent of
+    coverage.
+
+    Args:
+        differences: shape (queries, columns), tuned minus base.
+        groups: the group of each query.
+        rng: source of randomness; the same state gives the same intervals.
+        resamples: how many draws.
+        confidence: of the two-sided interval.
+
+    Returns:
+        One result a column. With one group the interval is NaN; without queries everything is.
+
+    Raises:
+        ValueError: `groups` and `differences` differ in length.
+    """
+    import numpy as np
+    from scipy.stats import norm, t
+
+    queries, columns = differences.shape
+    if len(groups) != queries:
+        raise ValueError(f"{len(groups)} groups for {queries} queries")
+    if not queries:
+        return [Difference(math.nan, math.nan, math.nan, 0, 0)] * columns
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    count = len(names)
+    sizes = np.bincount(member, minlength=count).astype(np.float64)
+    sums = np.zeros((count, columns))
+    np.add.at(sums, member, differences)
+    unlike = np.zeros((count, columns), dtype=bool)
+    np.logical_or.at(unlike, member, differences != 0)
+    means = differences.mean(axis=0)
+    if count == 1:
+        low = high = np.full(columns, math.nan)
+    else:
+        tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf((1 + confidence) / 2, count - 1)))
+        drawn = _resampled_means(sums, sizes, rng, resamples)
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return [
+        Difference(float(means[i]), float(low[i]), float(high[i]), count, int(unlike[:, i].sum()))
+        for i in range(columns)
+    ]
+
+
+def _resampled_means(
+    sums: "npt.NDArray[np.float64]", sizes: "npt.NDArray[np.float64]", rng: "np.random.Generator", resamples: int
+) -> "npt.NDArray[np.float64]":
+    """Draw as many groups as there are, with replacement, `resamples` times; return the mean of each draw's queries."""
+    import numpy as np
+
+    count = len(sizes)
+    step = max(1, _CELLS // count)
+    means = []
+    for start in range(0, resamples, step):
+        times = rng.multinomial(count, np.full(count, 1 / count), size=min(step, resamples - start))
+        means.append((times @ sums) / (times @ sizes)[:, None])
+    return np.concatenate(means)

@@ -1,0 +1,259 @@
+"""From labels to a build: who is whose positive and negative, in which split, and what was left out and why."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from store.builds import Build, add_build
+from store.database import Store
+from store.errors import MissingError, UsageError
+from store.policies import Policy, Role
+from train.alike import Alike, alike_chunks, alike_queries
+from train.labelled import Labelled, usable_labels, without_hidden_positives
+from train.splits import Groups, Split, assign_splits, split_groups
+from train.statistics import Share, clopper_pearson
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEGATIVES_PER_POSITIVE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A build and what went into it.
+
+    `counts` is a flat table for people, in the order of the pipeline. The candidates are the sum of: human_positives,
+    human_negatives, judge_positives, judge_negatives, guarded, duplicates, excluded, undecided, unreviewed.
+
+    - candidates: pairs put forward under the policy
+    - human_*, judge_*: labels in the build, by who gave them
+    - promoted: candidate negatives that turned out positive; demoted: candidate positives that turned out negative
+    - guarded: labelled negative, but (nearly) the text of a positive of the same query; left out
+    - duplicates: (nearly) the text of a cited chunk, and not labelled positive; left out
+    - excluded: the label has no part in training (`unsure` and the like)
+    - undecided: people disagreed or discarded the pair
+    - unreviewed: without a label that may be used; judged_only: those of them that have a judge's label
+    - queries: with a label in the build; without_positive and without_negative give labels but no triplets
+    - groups: queries that must stay together; largest_group: its number of queries
+    - documents_in_both: source documents with a positive in both splits (they stood behind too many queries)
+    - kept_from_training: train triplets left out because their negative is (nearly) a positive of a test query
+    - shared_negatives: chunks that are negative for a test query and stand in a train triplet; the collection is the
+      same on both sides, as it is in use
+    - triplets_train, triplets_test
+    """
+
+    build: Build
+    is_new: bool
+    counts: Mapping[str, int]
+    uncited: Share
+
+    @property
+    def judge_labels(self) -> int:
+        """How many labels of the build no person has seen."""
+        return self.counts["judge_positives"] + self.counts["judge_negatives"]
+
+
+def build(
+    store: Store,
+    policy: Policy,
+    *,
+    judge_labels: bool = False,
+    test_share: float = 0.3,
+    negatives_per_positive: int = NEGATIVES_PER_POSITIVE,
+    seed: int = 0,
+) -> BuildResult:
+    """Make a build of a policy from the labels as they stand, and store it; from the same labels it is the same build.
+
+    For each query every positive meets up to `negatives_per_positive` of its negatives: those that people labelled
+    before a judge's, best-ranked first, and starting further down the list for each positive, so that all are used
+    where there are enough positives. Queries are split by group (see `train.splits`), and nothing that a test query is
+    to find, or nearly that, stands anywhere in the train triplets.
+
+    Args:
+        store: where the labels are, and where the build goes.
+        policy: its newest version; the roles are its.
+        judge_labels: use a judge's label where no person answered. Nobody has checked those.
+        test_share: of the queries, from 0 (no test split) to below 1.
+        negatives_per_positive: at most so many triplets a positive.
+        seed: another seed splits otherwise.
+
+    Raises:
+        MissingError: no candidates, no labels, or no query that has both a positive and a negative.
+        InvalidDataError: all queries hang together, so that no test can be held back.
+        UsageError: `test_share` or `negatives_per_positive` out of range.
+    """
+    if negatives_per_positive < 1:
+        raise UsageError(f"{negatives_per_positive} negatives a positive make no triplet: at least 1")
+    labelled, counts = usable_labels(store, policy, judge_labels=judge_labels)
+    chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
+    queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
+    labelled, guarded = without_hidden_positives(labelled, chunks, queries)
+    positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
+    _count_labels(counts, labelled, guarded)
+    usable = positives.keys() & negatives.keys()
+    if not usable:
+        raise MissingError(
+            f"no query of policy {policy.name!r} has both a positive and a negative"
+            f" ({len(positives)} have a positive, {len(negatives)} a negative)",
+            hint=f"uncited review push --policy {policy.name}",
+        )
+    groups, splits = _split(labelled, positives, usable, queries, chunks, test_share, seed)
+    triplets = _triplets(positives, negatives, splits, negatives_per_positive)
+    kept = _without_test_positives(triplets, positives, splits, chunks)
+    _count_split(counts, labelled, groups, splits, chunks, kept, len(triplets) - len(kept))
+    settings: dict[str, object] = {
+        "judge_labels": judge_labels,
+        "test_share": test_share,
+        "negatives_per_positive": negatives_per_positive,
+        "seed": seed,
+        "judges": Counter(row.judge_id for row in labelled if row.judge_id),
+        "reviewers": Counter(name for row in labelled if row.source == "human" for name in row.reviewers),
+        "unlinked_documents": groups.unlinked_documents,
+        "counts": counts,
+    }
+    stored, is_new = add_build(store, policy.policy_id, settings, _label_table(labelled, groups, splits), _table(kept))
+    return BuildResult(stored, is_new, counts, clopper_pearson(counts["uncited_relevant"], counts["uncited_reviewed"]))
+
+
+def _by_anchor(labelled: Iterable[Labelled], role: Role) -> dict[str, list[str]]:
+    """Map each anchor to its chunks of a role: labelled by people first, then by rank, then by id."""
+    rows = [row for row in labelled if row.role == role]
+    rows.sort(key=lambda row: (row.source != "human", row.rank is None, row.rank, row.chunk_id))
+    chunks = defaultdict(list)
+    for row in rows:
+        chunks[row.anchor_id].append(row.chunk_id)
+    return dict(chunks)
+
+
+def _split(
+    labelled: list[Labelled],
+    positives: Mapping[str, list[str]],
+    usable: set[str],
+    queries: Alike,
+    chunks: Alike,
+    test_share: float,
+    seed: int,
+) -> tuple[Groups, dict[str, Split]]:
+    """Return the groups, and the split of each anchor."""
+    groups = split_groups(queries, positives, chunks, {row.chunk_id: row.documents for row in labelled})
+    split_of = assign_splits(groups.of, usable, test_share=test_share, seed=seed)
+    return groups, {anchor: split_of[group] for anchor, group in groups.of.items()}
+
+
+class _Triplet(NamedTuple):
+    split: Split
+    anchor_id: str
+    positive_id: str
+    negative_id: str
+
+
+def _triplets(
+    positives: Mapping[str, list[str]],
+    negatives: Mapping[str, list[str]],
+    splits: Mapping[str, Split],
+    negatives_per_positive: int,
+) -> list[_Triplet]:
+    triplets = []
+    for anchor, own in positives.items():
+        offered = negatives.get(anchor, [])
+        taken = min(len(offered), negatives_per_positive)
+        for i, positive in enumerate(own):
+            for j in range(taken):
+                negative = offered[(i * taken + j) % len(offered)]
+                triplets.append(_Triplet(splits[anchor], anchor, positive, negative))
+    return triplets
+
+
+def _without_test_positives(
+    triplets: list[_Triplet],
+    positives: Mapping[str, list[str]],
+    splits: Mapping[str, Split],
+    chunks: Alike,
+) -> list[_Triplet]:
+    """Leave out train triplets whose negative is, or nearly repeats, what a test query is to find.
+
+    A train positive cannot be: the groups see to that.
+    """
+    held_back = {
+        like
+        for anchor, own in positives.items()
+        if splits[anchor] == "test"
+        for chunk_id in own
+        for like in chunks.of(chunk_id)
+    }
+    return [t for t in triplets if t.split == "test" or chunks.representative[t.negative_id] not in held_back]
+
+
+def _count_labels(counts: dict[str, int], labelled: list[Labelled], guarded: int) -> None:
+    tally = Counter((row.source, row.role) for row in labelled)
+    turned = Counter((row.proposed, row.role) for row in labelled)
+    uncited = [row for row in labelled if row.source == "human" and "uncited" in row.sources and not row.duplicate_of]
+    counts |= {
+        "human_positives": tally["human", "positive"],
+        "human_negatives": tally["human", "negative"],
+        "judge_positives": tally["judge", "positive"],
+        "judge_negatives": tally["judge", "negative"],
+        "promoted": turned["negative", "positive"],
+        "demoted": turned["positive", "negative"],
+        "guarded": guarded,
+        "uncited_reviewed": len(uncited),
+        "uncited_relevant": sum(row.role == "positive" for row in uncited),
+    }
+
+
+def _count_split(
+    counts: dict[str, int],
+    labelled: list[Labelled],
+    groups: Groups,
+    splits: Mapping[str, Split],
+    chunks: Alike,
+    triplets: list[_Triplet],
+    kept_from_training: int,
+) -> None:
+    with_role = {role: {row.anchor_id for row in labelled if row.role == role} for role in ("positive", "negative")}
+    sides = defaultdict(set)
+    for row in labelled:
+        if row.role == "positive":
+            for document in row.documents:
+                sides[document].add(splits[row.anchor_id])
+    in_training = {chunks.representative[c] for t in triplets if t.split == "train" for c in t[2:]}
+    in_test = {row.chunk_id for row in labelled if row.role == "negative" and splits[row.anchor_id] == "test"}
+    made = Counter(triplet.split for triplet in triplets)
+    counts |= {
+        "queries": len(splits),
+        "without_positive": len(splits.keys() - with_role["positive"]),
+        "without_negative": len(splits.keys() - with_role["negative"]),
+        "groups": len(set(groups.of.values())),
+        "largest_group": max(Counter(groups.of.values()).values()),
+        "documents_in_both": sum(len(found) == 2 for found in sides.values()),
+        "kept_from_training": kept_from_training,
+        "shared_negatives": sum(not chunks.of(chunk_id).isdisjoint(in_training) for chunk_id in in_test),
+        "triplets_train": made["train"],
+        "triplets_test": made["test"],
+    }
+
+
+def _label_table(labelled: list[Labelled], groups: Groups, splits: Mapping[str, Split]) -> "pa.Table":
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "pair_id": pa.array([row.pair_id for row in labelled], pa.string()),
+            "split": pa.array([splits[row.anchor_id] for row in labelled], pa.string()),
+            "split_group": pa.array([groups.of[row.anchor_id] for row in labelled], pa.string()),
+            "label": pa.array([row.label for row in labelled], pa.string()),
+            "role": pa.array([row.role for row in labelled], pa.string()),
+            "source": pa.array([row.source for row in labelled], pa.string()),
+        }
+    )
+
+
+def _table(triplets: list[_Triplet]) -> "pa.Table":
+    import pyarrow as pa
+
+    columns = zip(*triplets, strict=True) if triplets else [()] * len(_Triplet._fields)
+    return pa.table(
+        {name: pa.array(column, pa.string()) for name, column in zip(_Triplet._fields, columns, strict=True)}
+    )
