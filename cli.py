@@ -570,6 +570,21 @@ def train(
 
 
 @app.command()
+def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Say how far the workspace is, and what usually comes next."""
+    from store.status import workspace_status
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = workspace_status(session.store)
+        if session.out.json(result):
+            return
+        session.out.table("Logs", result.log._fields, [result.log])
+        if result.policies:
+            session.out.table("Policies", result.policies[0]._fields, result.policies)
+        session.out.next(result.next_command)
+
+
+@app.command()
 def demo(
     directory: Annotated[Path, typer.Argument(help="The workspace to make.")] = Path("demo"),
     model: Annotated[str | None, typer.Option(help="Judge live with this model, given a key or --base-url.")] = None,

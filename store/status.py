@@ -1,0 +1,71 @@
+"""How far a workspace is, station by station."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from store.builds import list_builds
+from store.database import Store
+from store.interactions import LogCounts, log_counts
+from store.policies import list_policies
+
+
+class PolicyStatus(NamedTuple):
+    """How far one policy is. All but `builds` count candidate pairs; `labelled` ones have a label of either source."""
+
+    policy: str
+    version: int
+    candidates: int
+    judged: int
+    reviewed: int
+    labelled: int
+    builds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a workspace is, and the command that usually comes next."""
+
+    log: LogCounts
+    policies: tuple[PolicyStatus, ...]
+    next_command: str
+
+
+def workspace_status(store: Store) -> Status:
+    """Count what the stations of the pipeline hold."""
+    log = log_counts(store)
+    built = [build.policy_id for build in list_builds(store)]
+    policies = []
+    for policy in list_policies(store):
+        ids = store.rows("SELECT DISTINCT policy_id FROM policies WHERE name = ?", [policy.name])
+        counts = store.rows(
+            """
+            SELECT count(*) AS candidates,
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM current_judgments
+                       WHERE labelling_fingerprint = $fingerprint)) AS judged,
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM human_labels
+                       WHERE labelling_fingerprint = $fingerprint)) AS reviewed,
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM labels
+                       WHERE labelling_fingerprint = $fingerprint AND label IS NOT NULL)) AS labelled
+            FROM candidate_pairs WHERE policy_name = $policy
+            """,
+            {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
+        )[0]
+        builds = sum(built.count(str(row["policy_id"])) for row in ids)
+        numbers = {name: int(str(value)) for name, value in counts.items()}
+        policies.append(PolicyStatus(policy.name, policy.version, **numbers, builds=builds))
+    return Status(log, tuple(policies), _next_command(log, policies))
+
+
+def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str:
+    if not log.interactions:
+        return "uncited import FILE"
+    if not policies:
+        return "uncited policy add policies/example.yaml"
+    for policy in policies:
+        if not policy.candidates:
+            return f"uncited mine --policy {policy.policy}"
+        if not policy.reviewed:
+            return f"uncited argilla up && uncited review push --policy {policy.policy}"
+        if not policy.builds:
+            return f"uncited build --policy {policy.policy}"
+    return f"uncited train --policy {policies[0].policy}"

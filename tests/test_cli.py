@@ -1,0 +1,248 @@
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli import app
+from store.database import Store
+from tests.reviewing import LOG
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HEAVY = (
+    "argilla",
+    "bm25s",
+    "datasets",
+    "duckdb",
+    "numpy",
+    "openai",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "torch",
+    "transformers",
+)
+
+
+def run(*words: object, cwd: Path, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command line in a process of its own; whatever happens, nobody sees a traceback."""
+    command = [sys.executable, "-m", "cli", *map(str, words)]
+    path = {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=cwd, env=os.environ | path | environment, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def from_json(*words: object, cwd: Path) -> dict:
+    done = run(*words, "--json", cwd=cwd)
+    assert not done.stderr, "machines get one document and nothing else"
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    run("init", "w", cwd=tmp_path)
+    return tmp_path / "w"
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    """The bakery log as a file of interactions: the first chunk of each query was cited."""
+    lines = []
+    for number, (query, (answer, texts)) in enumerate(LOG.items()):
+        retrieved = [
+            {"chunk_id": f"c{number}-{rank}", "rank": rank, "text": text} for rank, text in enumerate(texts, start=1)
+        ]
+        line = {"query_id": f"q{number}", "query": query, "answer": answer, "retrieved": retrieved}
+        lines.append(json.dumps(line | {"cited": [f"c{number}-1"]}) + "\n")
+    file = tmp_path / "log.jsonl"
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def every_command() -> dict[str, set[str]]:
+    """Map each command to the names of its parameters."""
+    found = {}
+    for group, prefix in [(app, "")] + [(g.typer_instance, f"{g.name} ") for g in app.registered_groups]:
+        for command in group.registered_commands:
+            name = command.name or command.callback.__name__
+            found[prefix + name] = set(command.callback.__annotations__)
+    return found
+
+
+def test_help_is_there_at_once_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    code = f"import cli, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    seconds = []
+    for _ in range(5):
+        before = os.times()
+        run("--help", cwd=tmp_path)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(seconds) <= 0.3, seconds
+
+
+def test_every_command_takes_a_workspace_and_speaks_json() -> None:
+    commands = every_command()
+    assert {"import", "mine", "judge", "review push", "argilla up", "build", "train", "evaluate"} <= set(commands)
+    without_workspace = {name for name, parameters in commands.items() if "workspace" not in parameters}
+    assert without_workspace == {"init", "schema", "demo"}, "these make one, need none, or make one"
+    assert {name for name, parameters in commands.items() if "json" not in parameters} == {"schema", "demo"}
+
+
+def test_every_command_explains_itself(tmp_path: Path) -> None:
+    for name in ("import", "judge", "review push", "build"):
+        text = run(*name.split(), "--help", cwd=tmp_path).stdout
+        assert "Usage" in text
+        assert "--workspace" in text
+
+
+def test_commands_in_the_docs_exist_and_take_the_options_shown() -> None:
+    commands = every_command()
+    shown = []
+    for file in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        shown += [(file.name, line) for line in re.findall(r"^\$ (uncited .*)$", file.read_text("utf-8"), re.MULTILINE)]
+    assert shown
+    for file, line in shown:
+        words = shlex.split(line.split(" && ")[0], comments=True)[1:]
+        name = " ".join(words[:2]) if " ".join(words[:2]) in commands else words[0]
+        assert name in commands, f"{file}: {line}"
+        for option in (w for w in words if w.startswith("--")):
+            text = run(*name.split(), "--help", cwd=REPOSITORY).stdout
+            assert option in text, f"{file}: {line}: no {option}"
+
+
+def test_init_twice_changes_nothing_and_a_file_in_its_place_is_named(tmp_path: Path) -> None:
+    run("init", "w", cwd=tmp_path)
+    (tmp_path / "w" / "uncited.toml").write_text("[judge]\nmodel = 'm'\n")
+    run("init", "w", cwd=tmp_path)
+    assert (tmp_path / "w" / "uncited.toml").read_text() == "[judge]\nmodel = 'm'\n"
+    (tmp_path / "file").write_text("")
+    assert "cannot make a workspace in file" in run("init", "file", cwd=tmp_path, status=2).stderr
+
+
+def test_outside_a_workspace_the_next_command_is_named(tmp_path: Path) -> None:
+    done = run("status", cwd=tmp_path, status=4)
+    assert "not an uncited workspace" in done.stderr
+    assert "Try:   uncited init" in done.stderr
+
+
+def test_the_workspace_may_come_from_the_environment(workspace: Path, tmp_path: Path) -> None:
+    assert run("status", cwd=tmp_path, UNCITED_WORKSPACE=str(workspace)).stdout
+
+
+def test_a_wrong_setting_is_named_with_its_value(workspace: Path) -> None:
+    (workspace / "uncited.toml").write_text("[judge]\nconcurrency = 0\nmodle = 'x'\n")
+    message = run("status", cwd=workspace, status=5).stderr
+    assert "judge.concurrency = 0" in message
+    assert "judge.modle" in message
+
+
+def test_errors_are_json_where_json_was_asked_for(workspace: Path) -> None:
+    done = run("mine", "--policy", "nope", "--json", cwd=workspace, status=4)
+    assert json.loads(done.stderr)["hint"] == "uncited policy add policies/FILE.yaml"
+    assert done.stdout == ""
+
+
+def test_a_database_in_use_names_the_process_that_holds_it(workspace: Path) -> None:
+    with Store(workspace / "uncited.duckdb"):
+        message = run("status", cwd=workspace, status=6).stderr
+    assert f"in use by process {os.getpid()}" in message
+
+
+def test_a_judge_without_key_or_endpoint_says_what_to_set_and_offers_triage(workspace: Path, log_file: Path) -> None:
+    run("import", log_file, cwd=workspace)
+    run("policy", "add", "policies/example.yaml", cwd=workspace)
+    run("mine", "--policy", "answers-the-question", cwd=workspace)
+    message = run("judge", "--policy", "answers-the-question", cwd=workspace, status=4).stderr
+    assert "OPENAI_API_KEY" in message
+    assert "--base-url" in message
+    assert "uncited triage" in message
+
+
+def test_the_whole_thread_without_a_server_and_twice_is_as_good_as_once(workspace: Path, log_file: Path) -> None:
+    policy = ("--policy", "answers-the-question")
+    labels = workspace / "labels.csv"
+    with labels.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["query", "chunk", "label", "reviewer"])
+        for number, (_, texts) in enumerate(LOG.values()):
+            for rank in range(1, len(texts) + 1):  # of the uncited ones, the second answers too
+                label = "answers" if rank <= 2 else "on-topic"
+                writer.writerow([f"q{number}", f"c{number}-{rank}", label, "ann"])
+    seen = []
+    for _ in range(2):
+        run("import", log_file, cwd=workspace)
+        run("policy", "add", "policies/example.yaml", cwd=workspace)
+        run("mine", *policy, "--random", 1, cwd=workspace)
+        run("review", "import", labels, *policy, cwd=workspace)
+        built = from_json("build", *policy, "--test-share", 0.34, cwd=workspace)
+        run("export", *policy, "--out", "out", cwd=workspace)
+        exported = (workspace / "out" / "train.jsonl").read_text()
+        seen.append((built["build"]["build_id"], exported, from_json("status", cwd=workspace)))
+    assert seen[0] == seen[1]
+    build, exported, status = seen[0]
+    assert build.startswith("build_")
+    assert exported.count("\n") > 0
+    assert set(json.loads(exported.splitlines()[0])) == {"anchor", "positive", "negative"}
+    counts = built["counts"]
+    assert counts["promoted"] == len(LOG)
+    assert counts["demoted"] == 0
+    assert status["log"]["interactions"] == len(LOG)
+    assert status["policies"][0]["builds"] == 1
+    table = run("build", *policy, "--test-share", 0.34, cwd=workspace).stdout
+    assert "reviewed uncited chunks are relevant" in table
+
+
+def test_quiet_prints_the_result_and_nothing_else(workspace: Path, log_file: Path) -> None:
+    done = run("import", log_file, "--quiet", cwd=workspace)
+    assert "interactions" in done.stdout
+    assert done.stderr == ""
+
+
+def test_standard_input_is_a_file_like_any_other(workspace: Path, log_file: Path) -> None:
+    command = [sys.executable, "-m", "cli", "import", "-", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        command, cwd=workspace, env=environment, input=log_file.read_bytes(), capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["files"][0]["interactions"] == len(LOG)
+
+
+def test_the_schema_of_interactions_is_json(tmp_path: Path) -> None:
+    schema = json.loads(run("schema", "interactions", cwd=tmp_path).stdout)
+    assert {"query", "retrieved", "cited"} <= set(schema["properties"])
+
+
+def test_an_interrupt_is_no_traceback(workspace: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "never"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-m", "cli", "import", "-"]
+    process = subprocess.Popen(
+        command,
+        cwd=workspace,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(1.5)
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=20)
+    assert b"Traceback" not in errors
+    assert process.returncode == 130
+
+
+def test_paths_in_the_table_of_contributing_exist() -> None:
+    table = re.findall(r"^\|.*\|.*\|$", (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    paths = [path for row in table for path in re.findall(r"`([\w/.-]+\.\w+|[\w/]+/)`", row.split("|")[2])]
+    assert len(paths) > 15
+    missing = [path for path in paths if not (REPOSITORY / path).exists()]
+    assert missing == []
