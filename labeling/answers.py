@@ -14,6 +14,8 @@ from store.judgments import Judgment
 from store.policies import Policy
 from store.workspace import Price
 
+_LONGEST_ANSWER = 20_000  # characters; a server that raves must not stall the run
+
 
 class Answer(BaseModel):
     """What a judge says about a pair."""
@@ -76,6 +78,8 @@ def parse_answer(reply: Reply, policy: Policy) -> Answer | Failure:
         return Failure("refusal", reply.refusal)
     if reply.finish_reason in ("length", "content_filter"):
         return Failure(reply.finish_reason, said)
+    if len(said) > _LONGEST_ANSWER:
+        return Failure("malformed", said[:_LONGEST_ANSWER])
     allowed = {answer.name for answer in policy.answers}
     found = {answer for answer in map(_as_answer, _json_objects(said)) if answer and answer.label in allowed}
     # A model that repeats a chunk which imitates an answer gives two: nobody can tell which one it means.

@@ -87,8 +87,8 @@ _LADDER = ("json_schema", "json_schema without limits", "json_object", "text")
 class Endpoint:
     """A server and a model, with what was learned about them during this run. An async context manager.
 
-    `limit` says how many requests may be in flight: halved when the server says that it is too many, raised again
-    one by one. `resume_at` is the time (of `time.monotonic`) before which no new one should be sent.
+    `limit` is halved when the server says that it is too much, and rises again one by one. `resume_at` is the time
+    (of `time.monotonic`) before which no new request should be sent.
     """
 
     def __init__(self, base_url: str, api_key: str | None, *, timeout_s: float, concurrency: int) -> None:
@@ -96,7 +96,7 @@ class Endpoint:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.base_url = base_url
-        self.limit = concurrency
+        self._limit = concurrency
         self.resume_at = 0.0
         self._most = concurrency
         self._successes = 0
@@ -105,7 +105,6 @@ class Endpoint:
         self._rung = 0
         self._dropped: set[str] = set()
         self._settled = False
-        self._probing = asyncio.Lock()
         self._client = AsyncOpenAI(
             api_key=api_key or "no-key",  # the SDK insists on one; local servers do not look
             base_url=base_url,
@@ -124,17 +123,18 @@ class Endpoint:
         """Close all connections."""
         await self._client.close()
 
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight. The first go alone, until a reply shows which form the server takes."""
+        return self._limit if self._settled else 1
+
     async def ask(self, request: Request) -> Reply | Failure:
-        """Send one request. The first ones go alone, until one shows in which form the server takes requests.
+        """Send one request.
 
         Raises:
             ProviderError: the server will answer no request at all: wrong key, no money left, no such model.
         """
-        if not self._settled:
-            async with self._probing:
-                if not self._settled:
-                    return await self._probe(request)
-        return _known(await self._send(request))
+        return _known(await self._send(request)) if self._settled else await self._probe(request)
 
     async def _probe(self, request: Request) -> Reply | Failure:
         """Simplify a request until the server takes it. A form that never led to a reply is not remembered."""
@@ -161,7 +161,7 @@ class Endpoint:
         except (openai.APITimeoutError, TimeoutError):
             return Failure("timeout", f"no answer from {self.base_url}")
         except openai.APIConnectionError as error:
-            return Failure("connection", self._scrub(f"{error.message} {error.__cause__ or ''}".strip()))
+            return Failure("connection", self._scrub(f"{self.base_url}: {error.__cause__ or error.message}"))
         except openai.APIStatusError as error:
             return self._status(error)
         self._succeeded()
@@ -223,14 +223,14 @@ class Endpoint:
             raise RateLimitError(self._scrub(response.text)[:_RAW_LIMIT], response=response, body=body)
         now = time.monotonic()
         if now >= self.resume_at:  # one burst of refusals counts once
-            self.limit = max(1, self.limit // 2)
+            self._limit = max(1, self._limit // 2)
         self.resume_at = max(self.resume_at, now + _wait_s(response))
         self._successes = 0
 
     def _succeeded(self) -> None:
         self._successes += 1
-        if self._successes >= 4 * self.limit and self.limit < self._most:
-            self.limit += 1
+        if self._successes >= 4 * self._limit and self._limit < self._most:
+            self._limit += 1
             self._successes = 0
 
     def _scrub(self, text: str) -> str:

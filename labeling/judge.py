@@ -43,14 +43,14 @@ def judge_candidates(
         policy: what to ask.
         settings: which model, where, how many at a time.
         prices: dollars by model name.
-        recording: answer from this file instead of an endpoint; pairs that it does not hold stay unjudged.
+        recording: answer from this file, whatever model the settings name; pairs that it lacks stay unjudged.
         record_to: write the replies to this file too, and ask for none that it holds.
         limit: stop after so many pairs.
         retry_errors: ask again also where an earlier answer was malformed, refused or cut off.
         progress: told of pairs.
 
     Raises:
-        UsageError: no model, or settings that contradict the recording.
+        UsageError: no model, or a file to record to that was made with other settings.
         MissingError: neither key nor endpoint, or no such recording.
         InvalidDataError: the recording is damaged, or was made with another prompt.
         ProviderError: the endpoint refuses the key, the model or further credit, or is down; judgments so far stay.
@@ -94,11 +94,6 @@ def _sources(
         if record_to is not None:
             raise UsageError("either answer from a recording or make one: give one of --recording and --record")
         known = load_recording(recording)
-        if settings.model not in (None, known.header.model):
-            raise UsageError(
-                f"{recording} was recorded from {known.header.model}, not from {settings.model}",
-                hint=f"give --model {known.header.model}",
-            )
         check_prompt(known, recording, prompt_fingerprint(PROMPT, policy))
         return known.header, known.replies, None
     model, base_url = _target(settings, policy)

@@ -30,7 +30,7 @@ _FETCH = 2000  # pairs read from the database at a time
 _AT_ONCE_FROM_RECORDING = 256
 _GRACE_S = 3.0  # for answers under way when the run is stopped
 _FAILURES_IN_A_ROW = 20  # after which the endpoint is taken to be down
-_FAILED_CONNECTIONS = 3  # the same, where it has answered nothing in this run
+_CHECK = "check --base-url and that the server runs; the same command goes on where this one stopped"
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class JudgeResult:
     completion_tokens: int = 0
     seconds: float = 0.0
     not_recorded: int = 0  # pairs that the recording does not answer
-    remaining: int = 0  # pairs that this judge has still to settle
+    remaining: int = 0  # pairs that the same command would still ask about
     interrupted: bool = False
 
     @property
@@ -142,7 +142,7 @@ class Run:
                 for task in self._tasks:
                     task.cancel()
                 self._write()
-        self.result.remaining = self._count_unsettled()
+        self.result.remaining = self._count_unsettled() - self.result.not_recorded
         self.result.seconds = time.monotonic() - self._started
         if self._fatal:
             raise self._fatal
@@ -239,15 +239,12 @@ class Run:
     def _count_failure(self, failure: Failure) -> None:
         """Give up on an endpoint that only fails: going on would turn all pairs into errors."""
         self._failures_in_a_row += 1
-        unreachable = not self._replies and failure.kind in ("connection", "bad_response")
-        if self._failures_in_a_row >= (_FAILED_CONNECTIONS if unreachable else _FAILURES_IN_A_ROW):
-            self._stop(
-                ProviderError(
-                    f"the endpoint failed {self._failures_in_a_row} times in a row, the last time with"
-                    f" {failure.kind}: {failure.raw[:200]}",
-                    hint="check --base-url and that the server runs; the same command goes on where this one stopped",
-                )
-            )
+        last = f"{failure.kind}: {failure.raw[:200]}"
+        if not self._replies and failure.kind in ("connection", "bad_response"):  # the SDK has tried three times
+            self._stop(ProviderError(f"no answer from the judge's endpoint ({last})", hint=_CHECK))
+        elif self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+            said = f"the judge's endpoint failed {self._failures_in_a_row} times in a row (at last {last})"
+            self._stop(ProviderError(said, hint=_CHECK))
 
     async def _until_something_happens(self, endpoint: Endpoint | None) -> None:
         pause = endpoint.resume_at - time.monotonic() if endpoint else 0.0
