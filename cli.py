@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from store.errors import UserError
+from store.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from labeling.judge_run import JudgeResult
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from store.database import Store
     from store.policies import Policy
     from store.workspace import Workspace
+    from train.evaluate import Ranking
 
 app = typer.Typer(
     name="uncited",
@@ -567,6 +568,53 @@ def train(
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
         out.next(f"uncited evaluate --policy {policy} --base-model {base_model}")
+
+
+@app.command()
+def evaluate(
+    policy: PolicyOption,
+    base_model: Annotated[str, typer.Option(help="The model to compare with.")] = DEFAULT_MODEL,
+    model: Annotated[Path | None, typer.Option(help="The tuned model; default: the one `train` made.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a tuned model with its base on a build's test split; a gain is named only where it is certain."""
+    from printing import Output, percent
+    from train.evaluate import compare, read_held_out
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        held_out = read_held_out(session.store, chosen)
+        tuned = model or session.workspace.model_folder(policy, chosen.build_id)
+    if not tuned.exists():
+        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy}")
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        result = compare(held_out, {"base": base_model, "tuned": str(tuned)}, seed=seed, progress=bar)
+    if out.json(result):
+        return
+    _print_ranking(out, "Ranking the labelled chunks of each query", result.labelled)
+    _print_ranking(out, f"Searching {result.pool:,} chunks; those without a label count as wrong", result.collection)
+    out.line(f"{percent(result.human_share)} of the {result.labels} test labels are people's, the rest a judge's")
+    if result.left_out:
+        out.line(f"{result.left_out} test queries without a positive are left out")
+
+
+def _print_ranking(out: "Output", title: str, ranking: "Ranking") -> None:
+    from printing import percent
+
+    rows = []
+    for metric in ranking.metrics:
+        difference = metric.differences["tuned"]
+        interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
+        row = (metric.name, metric.values["base"], metric.values["tuned"], f"{difference.value:+.3f}", interval)
+        rows.append((*row, difference.verdict))
+    out.table(title, ("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows)
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in ranking.judged.items())
+    out.line(f"{ranking.queries} queries in {ranking.groups} groups; share of the first ten with a label: {shares}")
 
 
 @app.command()
