@@ -178,17 +178,15 @@ def grouped_batches(store: Store, build_id: str, split: Split, *, size: int = 2_
     while True:
         batch = store.table(
             """
-            WITH wanted AS (
-                SELECT anchor_id, unnest(list_distinct(list(positive_id))) AS chunk_id, 'pos' AS side
-                FROM triplets WHERE build_id = $build AND split = $split AND anchor_id IN (FROM page)
-                GROUP BY anchor_id
-                UNION ALL
-                SELECT anchor_id, unnest(list_distinct(list(negative_id))), 'neg'
-                FROM triplets WHERE build_id = $build AND split = $split AND anchor_id IN (FROM page)
-                GROUP BY anchor_id
+            WITH split_triplets AS (
+                FROM triplets WHERE build_id = $build AND split = $split
             ), page AS (
-                SELECT DISTINCT anchor_id FROM triplets
-                WHERE build_id = $build AND split = $split AND anchor_id > $last ORDER BY anchor_id LIMIT $size
+                SELECT DISTINCT anchor_id FROM split_triplets WHERE anchor_id > $last ORDER BY anchor_id LIMIT $size
+            ), wanted AS (
+                SELECT DISTINCT anchor_id, positive_id AS chunk_id, 'pos' AS side
+                FROM split_triplets SEMI JOIN page USING (anchor_id)
+                UNION ALL
+                SELECT DISTINCT anchor_id, negative_id, 'neg' FROM split_triplets SEMI JOIN page USING (anchor_id)
             )
             SELECT wanted.anchor_id, any_value(anchors.text) AS anchor,
                    list(chunks.text ORDER BY wanted.chunk_id) FILTER (side = 'pos') AS pos,

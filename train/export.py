@@ -139,7 +139,7 @@ def _manifest(store: Store, build: Build, format: Format, files: Mapping[str, ob
         "uncited": version("uncited"),
         "format": format,
         "build": {"build_id": build.build_id, **build.settings},
-        "policy": _policy(policy),
+        "policy": _policy(policy, build.settings["policy_version"]),
         "judges": [
             {"judge_id": judge_id, "labels": used[judge_id], "config": json.loads(configs[judge_id])}
             for judge_id in sorted(used)
@@ -149,10 +149,10 @@ def _manifest(store: Store, build: Build, format: Format, files: Mapping[str, ob
     }
 
 
-def _policy(policy: Policy) -> dict[str, object]:
+def _policy(policy: Policy, version: object) -> dict[str, object]:
     return {
         "name": policy.name,
-        "version": policy.version,
+        "version": version,  # as it was numbered then
         "policy_id": policy.policy_id,
         "labelling_fingerprint": policy.labelling_fingerprint,
         "training_fingerprint": policy.training_fingerprint,

@@ -104,6 +104,7 @@ def build(
     kept = _without_test_positives(triplets, positives, splits, chunks)
     _count_split(counts, labelled, groups, splits, chunks, kept, len(triplets) - len(kept))
     settings: dict[str, object] = {
+        "policy_version": policy.version,
         "judge_labels": judge_labels,
         "test_share": test_share,
         "negatives_per_positive": negatives_per_positive,
