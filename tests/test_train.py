@@ -1,0 +1,218 @@
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import train.bi_encoder
+from store.database import Store
+from store.errors import InvalidDataError, MissingError, UsageError, UserError
+from tests.labelled_store import fill
+from train.bi_encoder import TrainResult, train_bi_encoder
+from train.export import export
+from train.models import load_model
+from train.triplets import build
+
+TRIPLETS = pa.table(
+    {
+        "anchor": [f"question {i}" for i in range(12)],
+        "positive": [f"the answer to {i}" for i in range(12)],
+        "negative": [f"nothing about {i}" for i in range(12)],
+        "triplet_id": [str(i) for i in range(12)],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny batches on two threads mostly wait for one another."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Watched:
+    """A progress that remembers, and can interrupt."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.interrupt_at = interrupt_at
+        self.total: int | None = None
+        self.done = 0
+        self.notes: list[str] = []
+
+    def start(self, description: str, total: int | None) -> None:
+        self.total = total
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        self.notes.append(note)
+        if self.done == self.interrupt_at:
+            raise KeyboardInterrupt
+
+
+def weights(result: TrainResult) -> str:
+    return hashlib.sha256((result.model / "model.safetensors").read_bytes()).hexdigest()
+
+
+def short_run(out: Path, minilm: str, **changes: object) -> TrainResult:
+    settings: dict[str, object] = {"batch_size": 4, "learning_rate": 1e-4, **changes}
+    return train_bi_encoder(TRIPLETS, build_id="build_1", base_model=minilm, out=out, **settings)  # type: ignore[arg-type]
+
+
+def test_a_run_is_recorded_repeatable_and_not_repeated(
+    minilm: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watched = Watched()
+    first = short_run(tmp_path / "first", minilm, progress=watched)
+    assert capfd.readouterr() == ("", "")
+    assert first.is_new
+    assert (watched.total, watched.done) == (3, 3)
+    assert watched.notes[-1].startswith("loss ")
+    run = json.loads((tmp_path / "first" / "run.json").read_text())
+    assert run == first.run
+    assert (run["build_id"], run["steps"], run["settings"]["triplets"], run["resumed"]) == ("build_1", 3, 12, False)
+    assert [step for step, _ in run["losses"]] == [1, 2, 3]
+    assert weights(first) != run["settings"]["base_model_sha256"]
+
+    second = short_run(tmp_path / "second", minilm)
+    assert weights(second) == weights(first)
+    assert second.run["losses"] == run["losses"]
+
+    untouched = Watched()
+    again = short_run(tmp_path / "first", minilm, progress=untouched)
+    assert not again.is_new
+    assert again.run == first.run
+    assert untouched.total is None
+    with pytest.raises(UsageError, match="already holds a model that was trained otherwise"):
+        short_run(tmp_path / "first", minilm, seed=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+    model, base = load_model(str(first.model)), load_model(minilm)
+    assert model.max_seq_length == base.max_seq_length
+    assert not (first.model / "README.md").exists()  # a model card would quote the training texts
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(
+    minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = short_run(tmp_path / "undisturbed", minilm, epochs=2)
+    monkeypatch.setattr(train.bi_encoder, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        short_run(tmp_path / "out", minilm, epochs=2, progress=Watched(interrupt_at=5))
+    assert not (tmp_path / "out").exists()
+    (kept,) = tmp_path.glob(".out.unfinished-*")
+    (kept / "checkpoint-5").mkdir()  # as a kill in the middle of saving would leave it
+    watched = Watched()
+    resumed = short_run(tmp_path / "out", minilm, epochs=2, progress=watched)
+    assert resumed.run["resumed"]
+    assert (watched.total, watched.done) == (6, 6)
+    assert weights(resumed) == weights(undisturbed)
+    assert resumed.run["losses"] == undisturbed.run["losses"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "undisturbed"]
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+def test_an_early_interruption_leaves_nothing(minilm: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        short_run(tmp_path / "out", minilm, progress=Watched(interrupt_at=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_ends_in_advice(minilm: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the loss became nan at step") as error:
+        short_run(tmp_path / "out", minilm, learning_rate=1e30)
+    assert error.value.hint == "uncited train --learning-rate 1e+29"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_ends_in_advice(
+    minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(train.bi_encoder, "_train", fail)
+    with pytest.raises(UserError, match=r"memory ran out .* with batches of 4") as error:
+        short_run(tmp_path / "out", minilm)
+    assert error.value.hint == "uncited train --batch-size 2"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_faults_stay_what_they_are(minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(train.bi_encoder, "_train", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        short_run(tmp_path / "out", minilm)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no model at 'nowhere/at-all'") as error:
+        short_run(tmp_path / "out", "nowhere/at-all")
+    assert error.value.hint
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    with pytest.raises(InvalidDataError, match="broken cannot be read as a model"):
+        short_run(tmp_path / "out", str(tmp_path / "broken"))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_bad_arguments_and_places_are_refused_before_anything_is_loaded(minilm: str, tmp_path: Path) -> None:
+    for change in ({"batch_size": 0}, {"epochs": 0}, {"learning_rate": -1}, {"max_steps": 0}):
+        with pytest.raises(UsageError, match="above zero"):
+            short_run(tmp_path / "out", minilm, **change)
+    with pytest.raises(MissingError, match="no triplets"):
+        train_bi_encoder(TRIPLETS.slice(0, 0), build_id="b", base_model=minilm, out=tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="mine already holds something else"):
+        short_run(tmp_path / "mine", minilm)
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError):
+            short_run(place, minilm)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_sentence_transformers_trains_on_an_export_without_a_line_of_conversion(
+    store: Store, minilm: str, tmp_path: Path
+) -> None:
+    from datasets import load_dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    export(store, build(store, fill(store, 6)).build, tmp_path / "out")
+    model = SentenceTransformer(minilm, device="cpu")
+    for kind, file in (("json", "train.jsonl"), ("parquet", "train.parquet")):
+        data = load_dataset(kind, data_files=str(tmp_path / "out" / file), cache_dir=str(tmp_path / "cache"))
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=str(tmp_path / kind),
+            per_device_train_batch_size=2,
+            max_steps=2,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=data["train"], loss=MultipleNegativesRankingLoss(model)
+        )
+        assert trainer.train().global_step == 2
