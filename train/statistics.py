@@ -44,7 +44,9 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> str:
         """What may be said: "gain", "loss", or "no claim" with the reason in brackets."""
-        if math.isnan(self.low) or self.low <= 0 <= self.high:
+        if math.isnan(self.low):
+            return "no claim (too few queries for an interval)"
+        if self.low <= 0 <= self.high:
             return "no claim (interval spans zero)"
         if self.changed < MIN_CHANGED_GROUPS:
             return f"no claim (only {self.changed} of {self.groups} query groups differ)"
