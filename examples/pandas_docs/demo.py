@@ -138,7 +138,7 @@ def _train(folder: Path, step: Callable[..., None]) -> None:
     step("Write them for any trainer", "export", "--policy", POLICY, "--out", str(folder / "export"))
     step(
         "Fine-tune MiniLM on them, briefly",
-        *("train", "--policy", POLICY, "--base-model", base, "--batch-size", "16", "--max-steps", "24"),
+        *("train", "--policy", POLICY, "--base-model", base, "--batch-size", "16", "--max-steps", "16"),
     )
     step("Compare it with the base model on questions held back", "evaluate", "--policy", POLICY, "--base-model", base)
 
