@@ -297,7 +297,7 @@ def triage(
         result = triage_candidates(session.store, session.policy(policy), model=model, progress=bar)
         if not session.out.json(result):
             session.out.line(f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the")
-            session.out.line("review queue, and similarity tells relevant from irrelevant little better than chance.")
+            session.out.line("review queue, for which similarity is a weak guide, and labels nothing.")
             session.out.next(f"uncited argilla up && uncited review push --policy {policy}")
 
 
