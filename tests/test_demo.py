@@ -1,0 +1,45 @@
+"""The newcomer's first command, as a newcomer runs it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from labeling import local_argilla
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WITHIN_S = 600  # after installation, on two cores
+
+
+def run(*words: object, cwd: Path) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "COLUMNS": "160"}
+    command = [sys.executable, "-m", "cli", *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -> None:
+    started = time.monotonic()
+    first = run("demo", "--no-argilla-left-running", cwd=tmp_path)
+    assert time.monotonic() - started < WITHIN_S
+    assert local_argilla.status(tmp_path / "demo" / "argilla") is None
+    for said in ("64 logged questions", "answers submitted", "triplets_train", "of the 352 test labels", "no claim"):
+        assert said in first
+    assert "reviewed uncited chunks turned out relevant" in first
+    before = json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path))
+    assert {p["policy"]: p["builds"] for p in before["policies"]} == {"answers-the-question": 1, "same-operation": 1}
+    manifest = (tmp_path / "demo" / "export" / "manifest.json").read_text()
+
+    second = run("demo", "--no-argilla-left-running", cwd=tmp_path)
+    assert "0 answers submitted" in second
+    assert "was trained before" in second
+    assert json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path)) == before
+    assert (tmp_path / "demo" / "export" / "manifest.json").read_text() == manifest
