@@ -5,7 +5,6 @@ the docstrings of the installed pandas. Each step may be run again: what is done
 """
 
 import csv
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ Say = Callable[[str], None]
 
 
 class Judge(NamedTuple):
-    """A live judge, where the user has one; else the recording answers."""
+    """A live judge, where the user names one; else the recording answers."""
 
     model: str | None
     base_url: str | None
@@ -41,7 +40,7 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
 
     Args:
         folder: the workspace.
-        judge: used live if it names an endpoint, or a model while a key is set.
+        judge: used live if it names a model or an endpoint.
         keep_argilla: leave Argilla running, so that its reader can go on reviewing.
         run: runs one `uncited` command line.
         say: prints a line.
@@ -63,7 +62,7 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
     step("Import the log", "import", str(log))
     step("Say what similar means", "policy", "add", str(HERE / "policies" / f"{POLICY}.yaml"))
     step("Put forward what was cited and what was not", "mine", "--policy", POLICY)
-    _judge(workspace, judge, step)
+    _judge(judge, step)
     step("Start Argilla", "argilla", "up")
     try:
         step("Put the candidates before people", "review", "push", "--policy", POLICY)
@@ -77,15 +76,15 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
             run(["argilla", "down", "--workspace", str(folder)])
 
 
-def _judge(workspace: Workspace, judge: Judge, step: Callable[..., None]) -> None:
-    live = judge.base_url or (judge.model and os.environ.get(workspace.settings.judge.api_key_env))
-    recording = HERE / "judgments" / f"{POLICY}.jsonl.gz"
+def _judge(judge: Judge, step: Callable[..., None]) -> None:
+    given = {"--model": judge.model, "--base-url": judge.base_url}
+    live = [word for option, value in given.items() if value for word in (option, value)]
     if live:
-        words = ["--model", judge.model or "", *(["--base-url", judge.base_url] if judge.base_url else [])]
-        step("Let the judge pre-label them", "judge", "--policy", POLICY, *words)
-    else:
-        why = "Pre-label them with answers recorded from a small local model (it is often wrong: that is the point)"
-        step(why, "judge", "--policy", POLICY, "--recording", str(recording))
+        step("Let the judge pre-label them", "judge", "--policy", POLICY, *live)
+        return
+    recording = HERE / "judgments" / f"{POLICY}.jsonl.gz"
+    why = "Pre-label them with answers recorded from a small local model (it is often wrong: that is the point)"
+    step(why, "judge", "--policy", POLICY, "--recording", str(recording))
 
 
 def _answer_as_reviewer(workspace: Workspace, say: Say) -> None:
