@@ -10,7 +10,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from store.errors import InvalidDataError, MissingError, ProviderError
+from store.errors import InvalidDataError, ProviderError
 from store.migrations import migrate
 
 # Extensions are downloaded at run time; a labelling tool has no business doing so behind the user's back.
@@ -27,16 +27,13 @@ class Store:
     `transaction` only.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open `path`, make it if it is missing (unless `read_only`), and bring its schema up to date.
+    def __init__(self, path: Path) -> None:
+        """Open `path`, make it if it is missing, and bring its schema up to date.
 
         Raises:
-            MissingError: `read_only` and there is no such file.
             ProviderError: another process holds the file.
             InvalidDataError: the file is not a database, or a newer uncited wrote it.
         """
-        if read_only and not path.exists():
-            raise MissingError(f"no database at {path}", hint=f"uncited init {path.parent}")
         self.path = path
         self._in_transaction = False
         try:
@@ -45,6 +42,7 @@ class Store:
             raise _explain(error, path) from error
         try:
             self.connection.execute("SET TimeZone = 'UTC'")
+            self.connection.execute("SET enable_progress_bar = false")  # it would draw into the output of --json
             migrate(self.connection, str(path))
         except BaseException:
             self.connection.close()
@@ -142,7 +140,8 @@ class Store:
         try:
             yield
         finally:
-            self.connection.unregister(name)
+            with contextlib.suppress(duckdb.Error):  # in an aborted transaction, where the first error matters
+                self.connection.unregister(name)
 
 
 def _explain(error: duckdb.Error, path: Path) -> Exception:

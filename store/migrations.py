@@ -26,7 +26,7 @@ MIGRATIONS = (
         "logs",
         """
         CREATE TABLE imports (
-            import_id VARCHAR PRIMARY KEY,      -- hash of the file's name and bytes
+            import_id VARCHAR PRIMARY KEY,      -- hash of the bytes of the file and of its corpus
             file VARCHAR NOT NULL,
             imported_at TIMESTAMPTZ NOT NULL,
             interactions BIGINT NOT NULL,       -- lines accepted

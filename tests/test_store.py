@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from store import migrations
 from store.database import Store
-from store.errors import InvalidDataError, MissingError, ProviderError
+from store.errors import InvalidDataError, ProviderError
 from store.ids import anchor_id, canonical_json, chunk_id, content_id, pair_id
 from store.judgments import Judgment, add_judge, add_judgments
 from store.migrations import MIGRATIONS, Migration
@@ -168,12 +168,6 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
     file.write_text("not a database at all\n" * 500)
     with pytest.raises(InvalidDataError, match="is not a DuckDB database"):
         Store(file)
-
-
-def test_reading_a_file_that_is_missing_makes_none(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="no database at"):
-        Store(tmp_path / "none.duckdb", read_only=True)
-    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------------------ transactions, inserts
