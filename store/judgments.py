@@ -83,25 +83,6 @@ def add_judgments(store: Store, judgments: Sequence[Judgment]) -> None:
     store.insert("judgments", pa.table({"judgment_id": pa.array(keys, pa.string()), **columns}))
 
 
-def judgment_counts(store: Store, policy_name: str, labelling_fingerprint: str) -> list[dict[str, object]]:
-    """Count the judgments of a policy's candidates.
-
-    Returns:
-        One dict a (judge_id, label, error, proposed): judgments, quotes_missing (quote is not in the chunk),
-        cost_usd.
-    """
-    return store.rows(
-        """
-        SELECT judge_id, label, error, proposed, count(*) AS judgments,
-               count(*) FILTER (NOT quote_found) AS quotes_missing, coalesce(sum(cost_usd), 0) AS cost_usd
-        FROM judgments JOIN candidate_pairs USING (pair_id)
-        WHERE policy_name = ? AND labelling_fingerprint = ?
-        GROUP BY ALL ORDER BY ALL
-        """,
-        [policy_name, labelling_fingerprint],
-    )
-
-
 def judge_configs(store: Store) -> dict[str, str]:
     """Map the id of every judge used to its configuration as JSON."""
     return {str(row["judge_id"]): str(row["config"]) for row in store.rows("FROM judges ORDER BY judge_id")}

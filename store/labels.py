@@ -48,18 +48,3 @@ def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
         """,
         {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
     )
-
-
-def label_counts(store: Store, policy: Policy) -> list[dict[str, object]]:
-    """Count the candidate pairs of a policy by what they were proposed as and what they turned out to be.
-
-    Returns:
-        One dict a (proposed, label, source): pairs; label and source are None for what nobody answered.
-    """
-    with store.view_of("labelled", labelled_candidates(store, policy)):
-        return store.rows(
-            """
-            SELECT proposed, label, source, count(*) AS pairs FROM labelled
-            WHERE duplicate_of IS NULL GROUP BY ALL ORDER BY ALL
-            """
-        )

@@ -5,6 +5,7 @@ the docstrings of the installed pandas. Each step may be run again: what is done
 """
 
 import csv
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,14 +52,17 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
         say(f"$ uncited {shlex.join(words)}")
         run([*words, "--workspace", str(folder)])
 
+    for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):  # the demo's records are not for a team's server
+        os.environ.pop(name, None)
     say("\n# Make a workspace, with settings, an example policy and an empty database")
     say(f"$ uncited init {folder}")
     run(["init", str(folder)])
     workspace = open_workspace(folder)
     log = folder / "interactions.jsonl"
     say(f"\n# Write {write_log(log)} logged questions about pandas, each with the 20 entries that were retrieved")
-    if missing_entries():
-        say(f"{missing_entries()} recorded entries are not in the installed pandas, and are left out")
+    missing = missing_entries()
+    if missing:
+        say(f"{missing} recorded entries are not in the installed pandas, and are left out")
     step("Import the log", "import", str(log))
     step("Say what similar means", "policy", "add", str(HERE / "policies" / f"{POLICY}.yaml"))
     step("Put forward what was cited and what was not", "mine", "--policy", POLICY)
@@ -97,9 +101,9 @@ def _answer_as_reviewer(workspace: Workspace, say: Say) -> None:
     assert server is not None
     with workspace.open() as store:
         policy = get_policy(store, POLICY)
-        answers = reference_answers(workspace, policy)
-        shown = {pair.pair_id for pair in pairs_to_review(store, policy)}
-        left = _left_open(pairs_to_review(store, policy))
+        answers = reference_answers(store, policy)
+        pairs = pairs_to_review(store, policy)
+    shown, left = {pair.pair_id for pair in pairs}, _left_open(pairs)
     reviewer = local_argilla.add_user(workspace.argilla_home, REVIEWER)
     client = connect_as(server.url, reviewer.api_key)
     given = {pair: label for pair, label in answers.items() if pair in shown - left}
@@ -108,7 +112,7 @@ def _answer_as_reviewer(workspace: Workspace, say: Say) -> None:
     say(f"{submitted} answers submitted, {len(given) - submitted} had been before; {len(left)} stay open for you")
 
 
-def reference_answers(workspace: Workspace, policy: Policy) -> Mapping[str, str]:
+def reference_answers(store: Store, policy: Policy) -> Mapping[str, str]:
     """Return the recorded reference labels by pair id; entries that the installed pandas lacks are left out."""
     import pyarrow as pa
 
@@ -117,8 +121,7 @@ def reference_answers(workspace: Workspace, policy: Policy) -> Mapping[str, str]
     with (HERE / "labels" / f"{policy.name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     keys = {"row": range(len(rows)), "query": [r["query"] for r in rows], "chunk": [r["chunk"] for r in rows]}
-    with workspace.open() as store:
-        found = find_pairs(store, policy, pa.table(keys)).to_pylist()
+    found = find_pairs(store, policy, pa.table(keys)).to_pylist()
     return {
         pair_id(pair["anchor_id"], pair["chunk_id"]): rows[pair["row"]]["label"]
         for pair in found
