@@ -1,0 +1,87 @@
+"""Pre-label and order the candidates."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.session import DEFAULT_MODEL, HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+
+if TYPE_CHECKING:
+    from labeling.judge_run import JudgeResult
+    from printing import Output
+
+
+def judge(
+    policy: PolicyOption,
+    model: Annotated[str | None, typer.Option(help="The model, as its endpoint names it.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=512, help="Requests in flight.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many pairs.")] = None,
+    retry_errors: Annotated[bool, typer.Option(help="Ask again where an answer could not be used.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Write the replies to this file too.")] = None,
+    recording: Annotated[Path | None, typer.Option(help="Answer from this file, not from an endpoint.")] = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Let a language model pre-label the candidates. Its labels are suggestions until people have checked them."""
+    from labeling.judge import judge_candidates
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        given = {"model": model, "base_url": base_url, "concurrency": concurrency}
+        settings = session.workspace.settings.judge.model_copy(
+            update={name: value for name, value in given.items() if value is not None}
+        )
+        with session.out.progress() as bar:
+            result = judge_candidates(
+                session.store,
+                session.policy(policy),
+                settings,
+                session.workspace.settings.prices,
+                recording=recording,
+                record_to=record,
+                limit=limit,
+                retry_errors=retry_errors,
+                progress=bar,
+            )
+        if not session.out.json(result):
+            _print_judged(session.out, result)
+            session.out.next(f"uncited argilla up && uncited review push --policy {policy}")
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def _print_judged(out: "Output", result: "JudgeResult") -> None:
+    rows = [(label, "label", count) for label, count in result.labels.most_common()]
+    rows += [(error, "error", count) for error, count in result.errors.most_common()]
+    out.table(f"Answers of {result.model}", ("answer", "is a", "pairs"), rows)
+    cost = "cost unknown" if result.cost_usd is None else f"${result.cost_usd:.4f}"
+    out.line(
+        f"{result.judged} pairs judged in {result.seconds:.0f} s; {result.prompt_tokens:,} prompt tokens"
+        f" ({result.cached_tokens:,} cached), {result.completion_tokens:,} completion tokens; {cost}"
+    )
+    if result.quotes_missing:
+        out.line(f"{result.quotes_missing} answers quote words that are not in the chunk")
+    if result.not_recorded:
+        out.line(f"{result.not_recorded} pairs are not in the recording; people will see them without a suggestion")
+    if result.remaining:
+        out.line(f"{result.remaining} pairs remain; run the same command again to go on")
+
+
+def triage(
+    policy: PolicyOption,
+    model: Annotated[str, typer.Option(help="A sentence-transformers model: path or name.")] = DEFAULT_MODEL,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Order the review queue by similarity where there is no judge. This is no judge: it labels nothing."""
+    from labeling.triage import triage_candidates
+
+    with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        result = triage_candidates(session.store, session.policy(policy), model=model, progress=bar)
+        if not session.out.json(result):
+            session.out.line(f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the")
+            session.out.line("review queue, for which similarity is a weak guide, and labels nothing.")
+            session.out.next(f"uncited argilla up && uncited review push --policy {policy}")

@@ -1,0 +1,104 @@
+"""`uncited review`: have people check candidates."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from store.errors import UserError
+
+app = typer.Typer(help="Have people check candidates.", no_args_is_help=True)
+
+
+@app.command("push")
+def push(
+    policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Put the candidates before reviewers in Argilla, those first that help most."""
+    from labeling.argilla_client import connect
+    from labeling.review import push_reviews
+
+    with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        client = connect(session.workspace.argilla_home)
+        result = push_reviews(session.store, session.policy(policy), client, progress=bar)
+        if not session.out.json(result):
+            session.out.line(
+                f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
+                f" {result.kept} answered and left as they are"
+            )
+            for pair, reason in result.refused:
+                session.out.line(f"refused: {pair}: {reason}")
+            session.out.line(f"Review them at {result.url}")
+            session.out.next(f"uncited review pull --policy {policy}")
+    if result.refused:
+        raise typer.Exit(6)
+
+
+@app.command("pull")
+def pull(
+    policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Bring the reviews home from Argilla."""
+    from labeling.argilla_client import connect
+    from labeling.review import pull_reviews
+
+    with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        client = connect(session.workspace.argilla_home)
+        result = pull_reviews(session.store, session.policy(policy), client, progress=bar)
+        if not session.out.json(result):
+            session.out.line(
+                f"{result.dataset}: {result.submitted} submitted, {result.discarded} discarded, {result.drafts} drafts"
+                f" among {result.records} records; {result.new} reviews are new here"
+            )
+            for problem in result.problems:
+                session.out.line(f"Note: {problem}")
+            session.out.next(f"uncited build --policy {policy}")
+
+
+@app.command("status")
+def status(
+    policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Say how far the reviews are, in Argilla and here."""
+    from labeling.argilla_client import connect
+    from labeling.review import review_status as status_of_reviews
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        client = None
+        try:
+            client = connect(session.workspace.argilla_home)
+        except UserError as error:
+            session.out.note(f"Not asked: {error.message}")
+        result = status_of_reviews(session.store, session.policy(policy), client)
+        if session.out.json(result):
+            return
+        if result.on_server:
+            columns = ("reviewer", "submitted", "discarded", "draft", "pending")
+            rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.pending) for r in result.on_server.reviewers]
+            title = f"{result.dataset}: {result.on_server.completed} of {result.on_server.records} records completed"
+            session.out.table(title, columns, rows)
+        columns = ("reviewer", "stream", "status", "label", "reviews")
+        session.out.table("Reviews here", columns, [tuple(row[name] for name in columns) for row in result.at_home])
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV or JSON Lines: query, chunk, label, reviewer, time, note.")],
+    policy: PolicyOption,
+    reviewer: Annotated[str | None, typer.Option(help="Who labelled, where a row does not say.")] = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Take labels that people gave elsewhere."""
+    from labeling.review_files import import_reviews
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = import_reviews(session.store, session.policy(policy), file, reviewer=reviewer)
+        if not session.out.json(result):
+            session.out.line(
+                f"{result.rows} labels read: {result.new} new, {result.known} known;"
+                f" {result.candidates} pairs were no candidates before"
+            )
+            session.out.next(f"uncited build --policy {policy}")

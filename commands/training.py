@@ -1,0 +1,173 @@
+"""From labels to models: build, export, train, evaluate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from commands.session import (
+    DEFAULT_MODEL,
+    HERE,
+    BuildOption,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    WorkspaceOption,
+    opened,
+)
+from store.errors import MissingError
+
+if TYPE_CHECKING:
+    from printing import Output
+    from train.evaluate import Ranking
+
+
+def build(
+    policy: PolicyOption,
+    judge_labels: Annotated[
+        bool, typer.Option(help="Use the judge's labels too where no person answered. Nobody has checked those.")
+    ] = False,
+    test_share: Annotated[float, typer.Option(help="Share of the queries held back for evaluation.")] = 0.3,
+    negatives: Annotated[int, typer.Option(help="At most so many negatives for each positive.")] = 16,
+    seed: Annotated[int, typer.Option(help="Splits otherwise.")] = 0,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make an immutable set of triplets from the labels as they stand."""
+    from printing import percent
+    from train.triplets import build as build_triplets
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = build_triplets(
+            session.store,
+            session.policy(policy),
+            judge_labels=judge_labels,
+            test_share=test_share,
+            negatives_per_positive=negatives,
+            seed=seed,
+        )
+        if session.out.json(result):
+            return
+        out, share = session.out, result.uncited
+        out.table(f"Build {result.build.build_id}", ("what", "count"), list(result.counts.items()))
+        if result.judge_labels:
+            out.line(f"{result.judge_labels} labels of this build are a judge's, and no person has checked them.")
+        if share.trials:
+            out.line(
+                f"{share.successes} of {share.trials} reviewed uncited chunks are relevant: {percent(share.value)}"
+                f" (95 % interval {percent(share.low)} to {percent(share.high)})"
+            )
+        out.note("This build is new." if result.is_new else "The same labels gave the same build: nothing changed.")
+        out.next(f"uncited export --policy {policy} --out DIR", f"uncited train --policy {policy}")
+
+
+def export(
+    policy: PolicyOption,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    format: Annotated[Literal["triplets", "grouped"], typer.Option(help="Shape of a row.")] = "triplets",
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a build as JSON Lines and Parquet, with a manifest."""
+    from printing import relative
+    from train.export import export as export_build
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        manifest = export_build(session.store, session.build(policy, build_id), out_dir, format=format)
+        if session.out.json({"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body}):
+            return
+        session.out.line(f"{relative(manifest.folder)}: {'written' if manifest.is_new else 'was there, unchanged'}")
+        for file in sorted(manifest.folder.iterdir()):
+            session.out.line(f"  {file.name}  {file.stat().st_size:,} bytes")
+
+
+def train(
+    policy: PolicyOption,
+    base_model: Annotated[str, typer.Option(help="Folder, or name on the Hugging Face hub.")] = DEFAULT_MODEL,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the model; default: models/...")] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the triplets.")] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Triplets a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="The peak.")] = 2e-5,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Of batches and dropout.")] = 0,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fine-tune an embedding model on a build's train split."""
+    from printing import Output, relative
+    from store.builds import build_triplets
+    from train.bi_encoder import train_bi_encoder
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        triplets = build_triplets(session.store, chosen.build_id, split="train")
+        folder = out_dir or session.workspace.model_folder(policy, chosen.build_id)
+    out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
+    with out.progress() as bar:
+        result = train_bi_encoder(
+            triplets,
+            build_id=chosen.build_id,
+            base_model=base_model,
+            out=folder,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            max_steps=max_steps,
+            progress=bar,
+        )
+    if not out.json(result):
+        done = "trained" if result.is_new else "was trained before, with the same settings"
+        out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
+        out.next(f"uncited evaluate --policy {policy} --base-model {base_model}")
+
+
+def evaluate(
+    policy: PolicyOption,
+    base_model: Annotated[str, typer.Option(help="The model to compare with.")] = DEFAULT_MODEL,
+    model: Annotated[Path | None, typer.Option(help="The tuned model; default: the one `train` made.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a tuned model with its base on a build's test split; a gain is named only where it is certain."""
+    from printing import Output, percent
+    from train.evaluate import compare, read_held_out
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        held_out = read_held_out(session.store, chosen)
+        tuned = model or session.workspace.model_folder(policy, chosen.build_id)
+    if not tuned.exists():
+        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy}")
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        result = compare(held_out, {"base": base_model, "tuned": str(tuned)}, seed=seed, progress=bar)
+    if out.json(result):
+        return
+    _print_ranking(out, "Ranking the labelled chunks of each query", result.labelled)
+    _print_ranking(out, f"Searching {result.pool:,} chunks; those without a label count as wrong", result.collection)
+    out.line(f"{percent(result.human_share)} of the {result.labels} test labels are people's, the rest a judge's")
+    if result.left_out:
+        out.line(f"{result.left_out} test queries without a positive are left out")
+
+
+def _print_ranking(out: "Output", title: str, ranking: "Ranking") -> None:
+    from printing import percent
+
+    rows = []
+    for metric in ranking.metrics:
+        difference = metric.differences["tuned"]
+        interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
+        row = (metric.name, metric.values["base"], metric.values["tuned"], f"{difference.value:+.3f}", interval)
+        rows.append((*row, difference.verdict))
+    out.table(title, ("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows)
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in ranking.judged.items())
+    out.line(f"{ranking.queries} queries in {ranking.groups} groups; share of the first ten with a label: {shares}")

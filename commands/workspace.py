@@ -1,0 +1,66 @@
+"""The workspace itself: make one, look at it, try the product on a small real log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to.")] = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a workspace: settings, an example policy and an empty database."""
+    from printing import Output, relative
+    from store.workspace import create_workspace
+
+    workspace = create_workspace(directory)
+    out = Output(as_json=json, quiet=quiet)
+    if out.json({"workspace": workspace.root.resolve()}):
+        return
+    out.line(f"Workspace in {relative(workspace.root)}: uncited.toml, policies/example.yaml, uncited.duckdb")
+    out.next("uncited import FILE", "uncited policy add policies/example.yaml")
+
+
+def schema(what: Annotated[Literal["interactions"], typer.Argument(help="Which format.")]) -> None:
+    """Print the JSON Schema of an input format."""
+    from mining.log_format import json_schema
+    from printing import Output
+
+    Output(as_json=True, quiet=True).json(json_schema())
+
+
+def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Say how far the workspace is, and what usually comes next."""
+    from store.status import workspace_status
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = workspace_status(session.store)
+        if session.out.json(result):
+            return
+        session.out.table("Logs", result.log._fields, [result.log])
+        if result.policies:
+            session.out.table("Policies", result.policies[0]._fields, result.policies)
+        session.out.next(result.next_command)
+
+
+def demo(
+    directory: Annotated[Path, typer.Argument(help="The workspace to make.")] = Path("demo"),
+    model: Annotated[str | None, typer.Option(help="Judge live with this model, given a key or --base-url.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Judge live at this OpenAI-compatible endpoint.")] = None,
+    argilla_left_running: Annotated[bool, typer.Option(help="Leave Argilla running for you to review.")] = True,
+) -> None:
+    """Go the whole way on a small real log: import, judge, review, build, export, train, evaluate."""
+    from cli import app
+    from examples.pandas_docs.demo import Judge
+    from examples.pandas_docs.demo import demo as run_demo
+
+    def run(words: Sequence[str]) -> None:
+        app(words, standalone_mode=False)
+
+    judge_given = Judge(model, base_url)
+    run_demo(directory, judge=judge_given, keep_argilla=argilla_left_running, run=run, say=typer.echo)
