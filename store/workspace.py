@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +31,22 @@ class JudgeSettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
+class Overlap(_Section):
+    """How many people answer a pair, in each stream."""
+
+    targeted: int = Field(default=1, ge=1, le=20)
+    audit: int = Field(default=1, ge=1, le=20)
+
+
+class ReviewSettings(_Section):
+    """The `[review]` table."""
+
+    audit_share: float = Field(default=0.1, ge=0, le=1)  # of the pairs: drawn at random, answered blind
+    overlap: Overlap = Overlap()
+    resolution: Literal["majority", "strict", "adjudicated"] = "majority"
+    similarity_model: str = "sentence-transformers/all-MiniLM-L6-v2"  # behind Find similar; "" for none
+
+
 class Price(_Section):
     """Dollars per million tokens. Cached prompt tokens cost `cached` where given, else `input`."""
 
@@ -42,6 +59,7 @@ class Settings(_Section):
     """What `uncited.toml` may say."""
 
     judge: JudgeSettings = JudgeSettings()
+    review: ReviewSettings = ReviewSettings()
     prices: dict[str, Price] = {}
 
 
