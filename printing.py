@@ -6,10 +6,13 @@ Data goes to standard output; hints, progress and errors go to standard error, s
 import dataclasses
 import json
 import os
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -61,7 +64,7 @@ class Output:
     def next(self, *commands: str) -> None:
         """Name the commands that usually come next."""
         for command in commands:
-            self.note(f"Next: {command}")
+            self.note(f"Next: {_in_this_workspace(command)}")
 
     def progress(self) -> "Bar":
         """Return a progress bar; it draws nothing unless a person is watching."""
@@ -140,16 +143,30 @@ def plain(value: object) -> object:
 
 def fail(error: UserError, *, as_json: bool) -> NoReturn:
     """Tell the user what went wrong and end with the error's exit status."""
+    hint = _in_this_workspace(error.hint) if error.hint else None
     if as_json:
-        document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        document = {"error": error.message, "hint": hint, "exit_code": error.exit_code}
         sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
         console = Console(stderr=True, highlight=False)
         console.print("Error:", style="bold red", end=" ")
         console.print(error.message, markup=False, soft_wrap=True)
-        if error.hint:
-            console.print(f"Try:   {error.hint}", markup=False, soft_wrap=True)
+        if hint:
+            console.print(f"Try:   {hint}", markup=False, soft_wrap=True)
     sys.exit(error.exit_code)
+
+
+def _in_this_workspace(commands: str) -> str:
+    """Repeat the workspace that this process was called with, so that a command can be copied as it stands."""
+    words = [
+        part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("--workspace=") else [word])
+    ]
+    given = [value for name, value in pairwise(words) if name in ("--workspace", "-w")]
+    if not given:
+        return commands
+    option = f" --workspace {shlex.quote(given[-1])}"
+    takes_it = re.compile(r"uncited (?!init|schema|demo)")
+    return " && ".join(part + option if takes_it.match(part) else part for part in commands.split(" && "))
 
 
 def percent(share: float) -> str:

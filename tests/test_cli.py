@@ -139,6 +139,15 @@ def test_the_workspace_may_come_from_the_environment(workspace: Path, tmp_path: 
     assert run("status", cwd=tmp_path, UNCITED_WORKSPACE=str(workspace)).stdout
 
 
+def test_hints_repeat_the_workspace_so_that_they_can_be_copied(workspace: Path, tmp_path: Path) -> None:
+    for words in (("-w", "w"), ("--workspace=w",)):
+        listed = run("policy", "list", *words, cwd=tmp_path).stderr
+        assert "Next: uncited policy add policies/example.yaml --workspace w" in listed
+        message = run("mine", "--policy", "nope", *words, cwd=tmp_path, status=4).stderr
+        assert "Try:   uncited policy add policies/FILE.yaml --workspace w" in message
+    assert "--workspace" not in run("mine", "--policy", "nope", cwd=workspace, status=4).stderr
+
+
 def test_a_wrong_setting_is_named_with_its_value(workspace: Path) -> None:
     (workspace / "uncited.toml").write_text("[judge]\nconcurrency = 0\nmodle = 'x'\n")
     message = run("status", cwd=workspace, status=5).stderr
