@@ -42,6 +42,7 @@ def build(
         result = build_triplets(
             session.store,
             session.policy(policy),
+            resolution=session.workspace.settings.review.resolution,
             judge_labels=judge_labels,
             test_share=test_share,
             negatives_per_positive=negatives,

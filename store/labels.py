@@ -8,10 +8,18 @@ from store.database import Store
 from store.policies import Policy
 
 LabelSource = Literal["human", "judge"]
+Resolution = Literal["majority", "strict", "adjudicated"]
 
 
-def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
+def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution = "majority") -> pa.Table:
     """Return every candidate pair of a policy with its label, where it has one.
+
+    Args:
+        store: where the reviews and judgments are.
+        policy: whose candidates.
+        resolution: what makes one label of several people's answers. `majority`: an adjudication, else what most
+            reviewers said; `strict`: what all of them said; `adjudicated`: what all of them said, else an
+            adjudication. People who settled nothing still outrank the judge: the pair has no label then.
 
     Returns:
         Columns pair_id, anchor_id, anchor, chunk_id, chunk, proposed, rank, score, sources (list of strings),
@@ -26,9 +34,10 @@ def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
             SELECT chunk_id, list_sort(list_distinct(list(document))) AS documents
             FROM chunk_names WHERE document IS NOT NULL GROUP BY chunk_id
         ), answered AS (
-            SELECT pair_id, label, source, judge_id FROM labels WHERE labelling_fingerprint = $fingerprint
+            SELECT pair_id, label, source, judge_id FROM labels($resolution)
+            WHERE labelling_fingerprint = $fingerprint
         ), people AS (
-            SELECT pair_id, list_sort(list(reviewer)) AS reviewers
+            SELECT pair_id, list_sort(list_distinct(list(reviewer))) AS reviewers
             FROM current_reviews WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         )
         SELECT candidate_pairs.pair_id, candidate_pairs.anchor_id, anchors.text AS anchor,
@@ -46,5 +55,5 @@ def labelled_candidates(store: Store, policy: Policy) -> pa.Table:
         WHERE policy_name = $policy
         ORDER BY candidate_pairs.anchor_id, candidate_pairs.pair_id
         """,
-        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
+        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
     )

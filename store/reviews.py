@@ -27,7 +27,7 @@ class Review:
     reviewer: str
     status: Literal["submitted", "discarded"]
     label: str | None
-    stream: Literal["targeted", "audit", "imported"]
+    stream: Literal["targeted", "audit", "imported", "adjudication"]
     reviewed_at: datetime
     origin: str
     note: str | None = None
@@ -177,14 +177,14 @@ def find_pairs(store: Store, policy: Policy, keys: pa.Table) -> pa.Table:
 
 
 def current_reviews(store: Store, policy: Policy) -> pa.Table:
-    """Return what each reviewer last answered about each pair.
+    """Return what each reviewer last answered about each pair; adjudications are not among it.
 
     Returns:
         Columns pair_id, reviewer, status, label, origin; ordered by pair_id, reviewer.
     """
     return store.table(
         """
-        SELECT pair_id, reviewer, status, label, origin FROM current_reviews
+        SELECT pair_id, reviewer, status, label, origin FROM votes
         WHERE labelling_fingerprint = ? ORDER BY pair_id, reviewer
         """,
         [policy.labelling_fingerprint],

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from store.builds import list_builds
 from store.database import Store
 from store.interactions import LogCounts, log_counts
+from store.labels import Resolution
 from store.policies import list_policies
 
 
@@ -30,8 +31,8 @@ class Status:
     next_command: str
 
 
-def workspace_status(store: Store) -> Status:
-    """Count what the stations of the pipeline hold."""
+def workspace_status(store: Store, *, resolution: Resolution = "majority") -> Status:
+    """Count what the stations of the pipeline hold; `resolution` as for `store.labels.labelled_candidates`."""
     log = log_counts(store)
     built = [build.policy_id for build in list_builds(store)]
     policies = []
@@ -44,11 +45,11 @@ def workspace_status(store: Store) -> Status:
                        WHERE labelling_fingerprint = $fingerprint)) AS judged,
                    count(*) FILTER (pair_id IN (SELECT pair_id FROM human_labels
                        WHERE labelling_fingerprint = $fingerprint)) AS reviewed,
-                   count(*) FILTER (pair_id IN (SELECT pair_id FROM labels
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM labels($resolution)
                        WHERE labelling_fingerprint = $fingerprint AND label IS NOT NULL)) AS labelled
             FROM candidate_pairs WHERE policy_name = $policy
             """,
-            {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
+            {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
         )[0]
         builds = sum(built.count(str(row["policy_id"])) for row in ids)
         numbers = {name: int(str(value)) for name, value in counts.items()}

@@ -277,7 +277,7 @@ def _judgment(label: str | None, *, minutes: int = 0, error: str | None = None, 
 
 def _label(store: Store, fingerprint: str = "f") -> tuple[object, object] | None:
     rows = store.rows(
-        "SELECT label, source FROM labels WHERE pair_id = 'p' AND labelling_fingerprint = ?", [fingerprint]
+        "SELECT label, source FROM labels('majority') WHERE pair_id = 'p' AND labelling_fingerprint = ?", [fingerprint]
     )
     assert len(rows) <= 1
     return (rows[0]["label"], rows[0]["source"]) if rows else None

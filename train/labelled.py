@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from store.database import Store
 from store.errors import MissingError
-from store.labels import LabelSource, labelled_candidates
+from store.labels import LabelSource, Resolution, labelled_candidates
 from store.policies import Policy, Role
 from train.alike import Alike
 
@@ -31,13 +31,15 @@ class Labelled(NamedTuple):
     role: Role
 
 
-def usable_labels(store: Store, policy: Policy, *, judge_labels: bool) -> tuple[list[Labelled], dict[str, int]]:
+def usable_labels(
+    store: Store, policy: Policy, *, judge_labels: bool, resolution: Resolution
+) -> tuple[list[Labelled], dict[str, int]]:
     """Return the candidates whose label has a part in training, and how many of the others there are of each kind.
 
     Raises:
         MissingError: there are no candidates, or no label that may be used.
     """
-    found = labelled_candidates(store, policy)
+    found = labelled_candidates(store, policy, resolution=resolution)
     if not found.num_rows:
         raise MissingError(
             f"policy {policy.name!r} has no candidates yet",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from store.builds import Build, add_build
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.labels import Resolution
 from store.policies import Policy, Role
 from train.alike import Alike, alike_chunks, alike_queries
 from train.labelled import Labelled, usable_labels, without_hidden_positives
@@ -59,6 +60,7 @@ def build(
     store: Store,
     policy: Policy,
     *,
+    resolution: Resolution = "majority",
     judge_labels: bool = False,
     test_share: float = 0.3,
     negatives_per_positive: int = NEGATIVES_PER_POSITIVE,
@@ -74,6 +76,7 @@ def build(
     Args:
         store: where the labels are, and where the build goes.
         policy: its newest version; the roles are its.
+        resolution: what makes one label of several people's answers (see `store.labels.labelled_candidates`).
         judge_labels: use a judge's label where no person answered. Nobody has checked those.
         test_share: of the queries, from 0 (no test split) to below 1.
         negatives_per_positive: at most so many triplets a positive.
@@ -86,7 +89,7 @@ def build(
     """
     if negatives_per_positive < 1:
         raise UsageError(f"{negatives_per_positive} negatives a positive make no triplet: at least 1")
-    labelled, counts = usable_labels(store, policy, judge_labels=judge_labels)
+    labelled, counts = usable_labels(store, policy, judge_labels=judge_labels, resolution=resolution)
     chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
     queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
     labelled, guarded = without_hidden_positives(labelled, chunks, queries)
@@ -105,6 +108,7 @@ def build(
     _count_split(counts, labelled, groups, splits, chunks, kept, len(triplets) - len(kept))
     settings: dict[str, object] = {
         "policy_version": policy.version,
+        "resolution": resolution,
         "judge_labels": judge_labels,
         "test_share": test_share,
         "negatives_per_positive": negatives_per_positive,
