@@ -5,7 +5,7 @@ there yet, whatever became of the push before. Answers are read through the REST
 neither when an answer was given nor always its status.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from labeling.review_dataset import (
     required_dataset,
     write_records,
 )
-from labeling.review_layout import CONTENT, LABEL, NOTE, dataset_name, pair_fields, record
+from labeling.review_layout import CONTENT, LABEL, NOTE, SHOWN, dataset_name, record, shown_hash
 from labeling.review_queue import in_review_order
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
@@ -145,12 +145,12 @@ def pull_reviews(store: Store, policy: Policy, client: "Argilla", *, progress: P
     dataset = required_dataset(client, policy)
     names = usernames(client, dataset.workspace_id)
     records = read_records(client, dataset, progress)
-    shown = _shown(store, policy)
+    candidates = set(labelled_candidates(store, policy)["pair_id"].to_pylist())
     reviews: list[Review] = []
     problems: list[str] = []
     for found in records:
         answered = _finished(found)
-        trouble = _trouble(shown, found) if answered else None
+        trouble = _trouble(candidates, found) if answered else None
         if trouble:
             problems.append(f"record {found['id']} {trouble}; answers not taken: {len(answered)}")
             continue
@@ -179,18 +179,11 @@ def _finished(found: Json) -> list[Json]:
     return [r for r in found.get("responses") or [] if r["status"] in ("submitted", "discarded")]
 
 
-def _shown(store: Store, policy: Policy) -> dict[str, dict[str, str]]:
-    """Map every candidate pair of the policy to the fields that its record must show."""
-    columns = labelled_candidates(store, policy).select(["pair_id", "anchor", "chunk"]).to_pydict()
-    return {pair: pair_fields(*texts) for pair, *texts in zip(*columns.values(), strict=True)}
-
-
-def _trouble(shown: Mapping[str, dict[str, str]], found: Json) -> str | None:
+def _trouble(candidates: Set[str], found: Json) -> str | None:
     """Say why answers to a record cannot be answers to its pair, or None."""
-    expected = shown.get(str(found["external_id"]))
-    if expected is None:
+    if found["external_id"] not in candidates:
         return f"({found['external_id']}) is no candidate of this policy"
-    if any(found["fields"].get(name) != text for name, text in expected.items()):
+    if (found["metadata"] or {}).get(SHOWN) != shown_hash(found["fields"]):
         return "was edited in Argilla"
     return None
 

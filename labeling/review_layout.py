@@ -1,16 +1,18 @@
 """What a reviewer sees in Argilla: the dataset of a policy, its guidelines, and one record a pair.
 
-Chunks, queries and answers are untrusted. Argilla 2.8 puts the text of a field into its page as HTML, even of a field
-that is no Markdown: tags would be obeyed and scripts would run with the reviewer's rights. So whatever HTML would read
-as markup is escaped; then the page shows every text letter by letter. What would tell a reviewer which answer is
-expected (rank, source, scores) is metadata that annotators do not see.
+Chunks, queries and answers are untrusted; review_html.py says how their text gets into the page. What would tell a
+reviewer which answer is expected (rank, source, scores) is metadata that annotators do not see.
 """
 
-import html
+import hashlib
 import math
 import re
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from labeling.review_html import chunk, columns, folded, one_field, paragraph, table
 from store.ids import content_id
 from store.policies import Policy
 from store.reviews import PairToReview
@@ -20,10 +22,13 @@ Stream = Literal["targeted", "audit"]
 
 LABEL = "label"
 NOTE = "note"
-# Annotators sort by it, since Argilla shuffles a queue that is not sorted. Not part of a record's content: otherwise
-# every new judgment would move, and so send again, all the others.
+VECTOR = "pair"
+# Annotators sort by it, since Argilla shuffles a queue that is not sorted. Neither it nor QUEUE is part of a record's
+# content: otherwise every new judgment would move, and so send again, all the others.
 ORDER = "order"
-CONTENT = "content"
+QUEUE = "queue"  # open: worth an answer now; closed: asked no more
+CONTENT = "content"  # hash of all that a record shows or hides
+SHOWN = "shown"  # hash of its fields alone
 
 # Limits of Argilla 2.8.
 _TITLE_LIMIT = 500
@@ -31,8 +36,16 @@ _DESCRIPTION_LIMIT = 1000
 _GUIDELINES_LIMIT = 10_000
 _AGENT_LIMIT = 200
 
-_UNSTORABLE = "\x00"  # PostgreSQL refuses it
-_TAG_OPEN = re.compile(r"<(?=[A-Za-z/!?])")  # https://html.spec.whatwg.org/multipage/parsing.html#tag-open-state
+_KIND = {"text": "", "image": "description of an image"}
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """What a reviewer answered before; no label where the pair was discarded as unanswerable."""
+
+    reviewer: str
+    label: str | None
+    note: str | None
 
 
 def dataset_name(policy: Policy) -> str:
@@ -40,19 +53,28 @@ def dataset_name(policy: Policy) -> str:
     return f"{policy.name}-{policy.labelling_fingerprint.partition('_')[2][:8]}"
 
 
-def fields(policy: Policy) -> list[Json]:
+def conflicts_name(policy: Policy) -> str:
+    """Name the dataset that holds the pairs about which reviewers disagree, for adjudication."""
+    return f"{dataset_name(policy)}-conflicts"
+
+
+def fields(policy: Policy, *, adjudication: bool = False) -> list[Json]:
     """Describe the fields of a record, from top to bottom."""
-    return [
-        _field("query", f"The query ({policy.anchor})", required=True),
-        _field("candidate", f"The candidate ({policy.candidate})", required=True),
-        _field("cited", "For comparison: a chunk that was cited for this query"),
+    pair = (
+        f"The candidate ({policy.candidate}), and for comparison what was cited for this query. "
+        "Bold: words of the query. Yellow: what the judge rests on."
+    )
+    described = [
+        _field("query", f"{policy.question} The query ({policy.anchor}):", required=True),
+        _field("pair", pair, required=True),
         _field("answer", "For context: the answer that was given"),
         _field("reason", "What the judge says (it is often wrong)"),
     ]
+    return [*described, _field("answers_so_far", "What reviewers answered")] if adjudication else described
 
 
 def _field(name: str, title: str, *, required: bool = False) -> Json:
-    settings = {"type": "text", "use_markdown": False}
+    settings = {"type": "text", "use_markdown": True}
     return {"name": name, "title": _cut(title, _TITLE_LIMIT), "required": required, "settings": settings}
 
 
@@ -84,6 +106,7 @@ def questions(policy: Policy) -> list[Json]:
 # Name, title, type, whether annotators see it.
 _METADATA = (
     (ORDER, "Queue order", "integer", True),
+    (QUEUE, "Queue", "terms", True),
     ("kind", "Kind of chunk", "terms", True),
     ("log", "Log", "terms", True),
     ("stream", "Stream", "terms", False),
@@ -104,20 +127,31 @@ def metadata_properties() -> list[Json]:
     ]
 
 
-def record(policy: Policy, pair: PairToReview, *, order: int, stream: Stream, label_question_id: str) -> Json:
+def record(
+    policy: Policy,
+    pair: PairToReview,
+    *,
+    order: int,
+    stream: Stream,
+    label_question_id: str,
+    vector: Sequence[float] | None = None,
+    earlier: Sequence[EarlierAnswer] = (),
+) -> Json:
     """Render one pair as Argilla takes it, under its pair id.
 
     In the audit stream nothing is there that a judge or a ranking said: those records are answered blind.
+
+    Args:
+        policy: whose question is asked.
+        pair: what it is asked about.
+        order: place in the queue.
+        stream: what the answer is for.
+        label_question_id: of the dataset's label question.
+        vector: what Find similar compares.
+        earlier: for adjudication, what reviewers answered.
     """
     blind = stream == "audit"
-    shown = pair_fields(pair.anchor, pair.chunk)
-    for name, text in (
-        ("cited", pair.reference),
-        ("answer", pair.answer),
-        ("reason", None if blind else _reason(pair)),
-    ):
-        if text and text.strip():
-            shown[name] = _shown(text)
+    shown = _fields_of(pair, blind=blind, earlier=earlier)
     suggestions = []
     if pair.label is not None and not blind:
         suggestions.append(
@@ -140,15 +174,38 @@ def record(policy: Policy, pair: PairToReview, *, order: int, stream: Stream, la
         "triage": _finite(pair.triage_score),
     }
     metadata = {name: value for name, value in metadata.items() if value is not None}
+    metadata[SHOWN] = shown_hash(shown)
     answered = [[s["value"], s["agent"]] for s in suggestions]
-    metadata[CONTENT] = content_id("record", shown, metadata, answered)
-    metadata[ORDER] = order
-    return {"external_id": pair.pair_id, "fields": shown, "metadata": metadata, "suggestions": suggestions}
+    vectors = {} if vector is None else {VECTOR: list(vector)}
+    place = hashlib.sha256(array("d", vector or ())).hexdigest()
+    metadata[CONTENT] = content_id("record", metadata, answered, place)
+    metadata |= {ORDER: order, QUEUE: "open"}
+    made = {"external_id": pair.pair_id, "fields": shown, "metadata": metadata, "suggestions": suggestions}
+    return made | ({"vectors": vectors} if vectors else {})
 
 
-def pair_fields(anchor: str, chunk: str) -> dict[str, str]:
-    """Render the two texts that an answer is about; at pull, what differs from this was edited in Argilla."""
-    return {"query": _shown(anchor), "candidate": _shown(chunk)}
+def _fields_of(pair: PairToReview, *, blind: bool, earlier: Sequence[EarlierAnswer]) -> dict[str, str]:
+    quote = None if blind else pair.quote
+    beside = [(_heading("Candidate", pair.kind), chunk(pair.chunk, pair.kind, pair.anchor, quote))]
+    if pair.reference and pair.reference.strip():
+        beside.append(("Cited", chunk(pair.reference, "text", pair.anchor, None)))
+    shown = {"query": paragraph(pair.anchor, "font-size:1.2em"), "pair": columns(*beside)}
+    for name, text in (("answer", pair.answer), ("reason", None if blind else _reason(pair))):
+        if text and text.strip():
+            shown[name] = folded(text)
+    if earlier:
+        answers = [(a.reviewer, a.label or "discarded", a.note or "") for a in earlier]
+        shown["answers_so_far"] = table(("Reviewer", "Answer", "Note"), answers)
+    return {name: one_field(content) for name, content in shown.items()}
+
+
+def _heading(name: str, kind: str) -> str:
+    return " · ".join(part for part in (name, _KIND.get(kind, kind)) if part)
+
+
+def shown_hash(fields: Mapping[str, str]) -> str:
+    """Hash the fields of a record; at pull, another hash than the record's own tells that it was edited in Argilla."""
+    return content_id("shown", dict(fields))
 
 
 def guidelines(policy: Policy) -> str:
@@ -232,15 +289,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _shown(text: str) -> str:
-    """Make HTML show `text` as it is. Text without markup stays as it is, so that searching finds it."""
-    text = text.replace(_UNSTORABLE, "\N{REPLACEMENT CHARACTER}")
-    if html.unescape(text) != text:
-        text = text.replace("&", "&amp;")
-    return _TAG_OPEN.sub("&lt;", text)
-
-
-def fits(policy: Policy, found_fields: list[Json], found_questions: list[Json]) -> bool:
+def fits(policy: Policy, found_fields: list[Json], found_questions: list[Json], *, adjudication: bool = False) -> bool:
     """Tell whether a dataset, as Argilla lists it, asks what this policy asks in the fields that are filled here.
 
     Titles, descriptions and the order of labels may be changed in Argilla.
@@ -249,5 +298,5 @@ def fits(policy: Policy, found_fields: list[Json], found_questions: list[Json]) 
     def values(asked: list[Json]) -> dict[str, set[str]]:
         return {q["name"]: {option["value"] for option in q["settings"].get("options", [])} for q in asked}
 
-    same_fields = {f["name"] for f in found_fields} == {f["name"] for f in fields(policy)}
+    same_fields = {f["name"] for f in found_fields} == {f["name"] for f in fields(policy, adjudication=adjudication)}
     return same_fields and values(found_questions) == values(questions(policy))
