@@ -65,12 +65,14 @@ def mine(
     """Put forward what the logs hold under a policy; mining again changes nothing unless logs or policy have changed.
 
     A chunk that carries a signal which the policy maps to a label with the role positive (negative) is a candidate
-    positive (negative) with that signal as its source; a retrieved chunk without any is a candidate negative with the
-    source `uncited`. A chunk that equals or nearly equals a candidate positive of the same anchor is flagged.
+    positive (negative) with that signal as its source; where signals of one pair contradict each other, the heavier
+    side wins by the policy's weights, and a tie is a candidate positive. A retrieved chunk without any is a candidate
+    negative with the source `uncited`. A chunk that equals or nearly equals a candidate positive of the same anchor is
+    flagged. Chunks of a kind that the policy does not cover are left out.
 
     Args:
         store: where the logs are.
-        policy: whose signals and roles count.
+        policy: whose signals, weights, roles and kinds count.
         random_per_anchor: fill up each anchor that has a candidate positive to so many chunks that were never
             retrieved for it and repeat none of its positives (fewer where there are not so many).
         seed: the same seed over the same logs draws the same chunks.
@@ -82,11 +84,10 @@ def mine(
     interactions = count_interactions(store)
     if not interactions:
         raise MissingError("No interactions yet", hint="uncited import FILE")
-    suggested = {signal: role for signal, role in policy.suggested_roles().items() if role != "excluded"}
-    positive = [signal for signal, role in suggested.items() if role == "positive"]
+    votes = policy.votes()
     repeated: list[tuple[str, Repeat]] = []
     drawn: list[Candidate] = []
-    listed = chunks_by_anchor(store, positive)
+    listed = chunks_by_anchor(store, votes, policy.kinds)
     anchors = _anchors(listed)
     if random_per_anchor:
         anchors = _with_draws(store, policy, anchors, random_per_anchor, seed)
@@ -105,11 +106,11 @@ def mine(
         progress.advance(len(page))
     with store.transaction():
         random_new = put_candidates(store, policy.name, drawn)
-        mined = put_log_candidates(store, policy.name, suggested, _repeated_table(repeated))
+        mined = put_log_candidates(store, policy.name, votes, _repeated_table(repeated), policy.kinds)
     return MineResult(
         sources=tuple(SourceCount(**row) for row in candidate_counts(store, policy.name)),  # type: ignore[arg-type]
         interactions=interactions,
-        without_positive=count_without(store, positive),
+        without_positive=count_without(store, [signal for signal, vote in votes.items() if vote > 0], policy.kinds),
         new=mined.new + random_new,
         removed=mined.removed,
     )
@@ -133,8 +134,8 @@ def _with_draws(
     store: Store, policy: Policy, anchors: Iterable[_Anchor], per_anchor: int, seed: int
 ) -> Iterator[_Anchor]:
     """Draw chunks that were never retrieved for each anchor; what an earlier run drew counts towards `per_anchor`."""
-    pool = all_chunk_ids(store)
-    before = random_by_anchor(store, policy.name)
+    pool = all_chunk_ids(store, policy.kinds)
+    before = random_by_anchor(store, policy.name, policy.kinds)
     for anchor in anchors:
         had = before.get(anchor.anchor_id, set())
         wanted = max(0, per_anchor - len(had))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
@@ -14,6 +14,7 @@ from store.errors import MissingError
 from store.ids import canonical_json, content_id
 
 Role = Literal["positive", "negative", "excluded"]
+Scale = Literal["set", "ordered"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ class Example:
 class Policy:
     """A definition of "similar".
 
-    `signals` maps what happened to a retrieved chunk to the label it suggests, e.g. `{"cited": "answers"}`. Two
-    fingerprints: judgments and reviews hang on `labelling_fingerprint`; a change of roles, signals, name or title
-    leaves it as it was and costs nothing.
+    `signals` maps what happened to a retrieved chunk to the label it suggests, e.g. `{"cited": "answers"}`, and
+    `weights` says how strongly, for those signals that count less than 1. Two fingerprints: judgments and reviews hang
+    on `labelling_fingerprint`; a change of roles, signals, weights, kinds, scale, name or title leaves it as it was
+    and costs nothing. The texts of a policy that was read from a file are in canonical form (see docs/policies.md).
     """
 
     name: str
@@ -57,6 +59,9 @@ class Policy:
     examples: tuple[Example, ...] = ()
     title: str = ""
     version: int = 0  # 0: not stored yet
+    weights: Mapping[str, float] = field(default_factory=dict)  # above 0 and below 1
+    kinds: tuple[str, ...] = ()  # of chunk that it covers, sorted; empty: all
+    scale: Scale = "set"  # ordered: the labels stand in their order on a scale
 
     @cached_property
     def labelling_fingerprint(self) -> str:
@@ -72,8 +77,19 @@ class Policy:
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """Hash over what training makes of the answers: roles and signals."""
-        return content_id("training", {label.name: label.role for label in self.labels}, dict(self.signals))
+        """Hash over what mining and training make of the answers: roles, signals and weights, kinds, scale.
+
+        What is left at its default is not part of it, so that a new entry of policies changes no older fingerprint.
+        """
+        given: dict[str, object] = {}
+        if self.weights:
+            given["weights"] = dict(self.weights)
+        if self.kinds:
+            given["kinds"] = list(self.kinds)
+        if self.scale != "set":
+            given["scale"] = self.scale
+        roles = {label.name: label.role for label in self.labels}
+        return content_id("training", roles, dict(self.signals), *([given] if given else []))
 
     @cached_property
     def policy_id(self) -> str:
@@ -97,18 +113,33 @@ class Policy:
         """Map each signal that the policy names to the role of the label it suggests."""
         return {signal: self.role(label) for signal, label in self.signals.items()}
 
+    def votes(self) -> dict[str, float]:
+        """Map each signal to its weight: above zero where it suggests a positive, below where a negative.
+
+        A signal that suggests an excluded label votes for neither, and is not there.
+        """
+        signs = {"positive": 1.0, "negative": -1.0}
+        roles = self.suggested_roles()
+        return {s: signs[role] * self.weights.get(s, 1.0) for s, role in roles.items() if role in signs}
+
 
 def add_policy(store: Store, policy: Policy) -> tuple[Policy, bool]:
     """Store `policy` as the newest version of its name, unless the newest says the same already.
 
-    A change of title only is no new version.
+    A change of title only is no new version: the newest takes the title.
 
     Returns:
         The policy as stored, with its version, and whether that version is new.
     """
     versions = policy_versions(store, policy.name)
     if versions and versions[-1].policy_id == policy.policy_id:
-        return versions[-1], False
+        newest = replace(versions[-1], title=policy.title)
+        if newest != versions[-1]:
+            store.execute(
+                "UPDATE policies SET body = ? WHERE name = ? AND version = ?",
+                [canonical_json(asdict(newest)), newest.name, newest.version],
+            )
+        return newest, False
     stored = replace(policy, version=len(versions) + 1)
     store.insert(
         "policies",
@@ -139,13 +170,20 @@ def list_policies(store: Store) -> list[Policy]:
     return [_from_body(str(row["body"])) for row in rows]
 
 
-def get_policy(store: Store, name: str) -> Policy:
-    """Return the newest version of the policy `name`.
+def get_policy(store: Store, name: str, version: int | None = None) -> Policy:
+    """Return a version of the policy `name`, by default the newest.
 
     Raises:
         MissingError: there is none; the message lists those there are.
     """
     versions = policy_versions(store, name)
+    if version is not None and versions:
+        if 1 <= version <= len(versions):
+            return versions[version - 1]
+        raise MissingError(
+            f"policy {name!r} has no version {version}; its newest is {len(versions)}",
+            hint=f"uncited policy show {name}",
+        )
     if versions:
         return versions[-1]
     names = ", ".join(policy.name for policy in list_policies(store))
@@ -171,4 +209,5 @@ def _from_body(body: str) -> Policy:
     fields = json.loads(body)
     fields["labels"] = tuple(Label(**label) for label in fields["labels"])
     fields["examples"] = tuple(Example(**example) for example in fields["examples"])
+    fields["kinds"] = tuple(fields.get("kinds", ()))
     return Policy(**fields)

@@ -5,11 +5,26 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from store.candidates import Proposed
 from store.database import Store
 
 UNCITED = "uncited"  # source of the chunks that carry none of a policy's signals
 RANDOM = "random"  # source of the chunks that nothing but chance put forward
+
+# Chunks of the kinds that a policy covers; those kinds are the rows of `covered`, none meaning all.
+_COVERED = "(FROM chunks WHERE NOT EXISTS (FROM covered) OR kind IN (SELECT kind FROM covered))"
+
+# What the signals of a pair say together, over all interactions of its anchor: a weighted vote, a tie being positive.
+_VOTED = f"""
+    carried AS (
+        SELECT DISTINCT interaction_id, chunk_id, signal
+        FROM signals SEMI JOIN votes USING (signal) SEMI JOIN {_COVERED} USING (chunk_id) WHERE value > 0
+    ), voted AS (
+        SELECT anchor_id, chunk_id,
+               CASE WHEN max(weight) > 0 AND round(sum(weight), 9) >= 0 THEN 'positive' ELSE 'negative' END AS proposed
+        FROM carried JOIN votes USING (signal) JOIN interactions USING (interaction_id)
+        GROUP BY anchor_id, chunk_id
+    )
+"""
 
 
 def count_interactions(store: Store) -> int:
@@ -17,53 +32,61 @@ def count_interactions(store: Store) -> int:
     return store.count("SELECT count(*) FROM interactions")
 
 
-def count_without(store: Store, signals: Sequence[str]) -> int:
-    """Count the interactions none of whose chunks carries one of `signals` (with a value above zero)."""
-    with store.view_of("named", _names(signals)):
+def count_without(store: Store, signals: Sequence[str], kinds: Sequence[str] = ()) -> int:
+    """Count the interactions none of whose chunks (of these kinds) carries one of `signals`, with a value above 0."""
+    with store.view_of("named", _names(signals)), store.view_of("covered", _kinds(kinds)):
         return store.count(
-            """
+            f"""
             SELECT count(*) FROM interactions ANTI JOIN (
-                FROM signals SEMI JOIN named USING (signal) WHERE value > 0 AND chunk_id IS NOT NULL
+                FROM signals SEMI JOIN named USING (signal) SEMI JOIN {_COVERED} USING (chunk_id) WHERE value > 0
             ) USING (interaction_id)
             """
         )
 
 
-def chunks_by_anchor(store: Store, signals: Sequence[str]) -> pa.Table:
-    """List what was ever retrieved for each anchor that has a chunk with one of `signals` (value above zero).
+def chunks_by_anchor(store: Store, votes: Mapping[str, float], kinds: Sequence[str] = ()) -> pa.Table:
+    """List what was ever retrieved for each anchor that has a candidate positive.
+
+    Args:
+        store: where the logs are.
+        votes: see `put_log_candidates`.
+        kinds: of chunk that count; none named: all.
 
     Returns:
-        Columns anchor_id, chunk_id, carries (the chunk carries one of them in some interaction of the anchor);
-        ordered by anchor_id, chunk_id.
+        Columns anchor_id, chunk_id, carries (the votes make it a candidate positive); ordered by anchor_id, chunk_id.
     """
-    with store.view_of("named", _names(signals)):
+    with store.view_of("votes", _weights(votes)), store.view_of("covered", _kinds(kinds)):
         return store.table(
-            """
-            WITH carried AS (
-                SELECT DISTINCT anchor_id, chunk_id, true AS carries
-                FROM signals SEMI JOIN named USING (signal) JOIN interactions USING (interaction_id)
-                WHERE value > 0 AND chunk_id IS NOT NULL
+            f"""
+            WITH {_VOTED}, positive AS (
+                SELECT anchor_id, chunk_id, true AS carries FROM voted WHERE proposed = 'positive'
             ), listed AS (
                 SELECT DISTINCT anchor_id, chunk_id FROM retrievals JOIN interactions USING (interaction_id)
+                SEMI JOIN {_COVERED} USING (chunk_id)
             )
             SELECT anchor_id, chunk_id, coalesce(carries, false) AS carries
-            FROM listed SEMI JOIN carried USING (anchor_id) LEFT JOIN carried USING (anchor_id, chunk_id)
+            FROM listed SEMI JOIN positive USING (anchor_id) LEFT JOIN positive USING (anchor_id, chunk_id)
             ORDER BY anchor_id, chunk_id
             """
         )
 
 
-def all_chunk_ids(store: Store) -> pa.ChunkedArray:
-    """Return the ids of all chunks, ordered."""
-    return store.table("SELECT chunk_id FROM chunks ORDER BY chunk_id")["chunk_id"]
+def all_chunk_ids(store: Store, kinds: Sequence[str] = ()) -> pa.ChunkedArray:
+    """Return the ids of all chunks (of these kinds), ordered."""
+    with store.view_of("covered", _kinds(kinds)):
+        return store.table(f"SELECT chunk_id FROM {_COVERED} ORDER BY chunk_id")["chunk_id"]
 
 
-def random_by_anchor(store: Store, policy_name: str) -> dict[str, set[str]]:
-    """Map each anchor to the chunks that chance put forward for it under a policy before."""
-    rows = store.table(
-        "SELECT anchor_id, chunk_id FROM candidates JOIN pairs USING (pair_id) WHERE policy_name = ? AND source = ?",
-        [policy_name, RANDOM],
-    )
+def random_by_anchor(store: Store, policy_name: str, kinds: Sequence[str] = ()) -> dict[str, set[str]]:
+    """Map each anchor to the chunks (of these kinds) that chance put forward for it under a policy before."""
+    with store.view_of("covered", _kinds(kinds)):
+        rows = store.table(
+            f"""
+            SELECT anchor_id, chunk_id FROM candidates JOIN pairs USING (pair_id) SEMI JOIN {_COVERED} USING (chunk_id)
+            WHERE policy_name = ? AND source = ?
+            """,
+            [policy_name, RANDOM],
+        )
     found: dict[str, set[str]] = {}
     for anchor, chunk in zip(rows["anchor_id"].to_pylist(), rows["chunk_id"].to_pylist(), strict=True):
         found.setdefault(anchor, set()).add(chunk)
@@ -82,47 +105,56 @@ _PAIR_ID = """'pair_' || left(sha256('["pair","' || anchor_id || '","' || chunk_
 
 _MINED = f"""
     CREATE OR REPLACE TEMP TABLE mined AS
-    WITH carried AS (
-        SELECT DISTINCT interaction_id, chunk_id, signal, proposed
-        FROM signals JOIN suggested USING (signal) WHERE value > 0 AND chunk_id IS NOT NULL
-    ), listed AS (
-        SELECT interaction_id, chunk_id, rank, score FROM retrievals
+    WITH {_VOTED}, listed AS (
+        SELECT interaction_id, chunk_id, rank, score FROM retrievals SEMI JOIN {_COVERED} USING (chunk_id)
         QUALIFY row_number() OVER (PARTITION BY interaction_id, chunk_id ORDER BY rank) = 1
     )
     SELECT {_PAIR_ID} AS pair_id, anchor_id, chunk_id, coalesce(signal, '{UNCITED}') AS source, interaction_id,
-           coalesce(proposed, 'negative') AS proposed, rank, score, duplicate_of, similarity
+           CASE WHEN signal IS NULL THEN 'negative' ELSE proposed END AS proposed, rank, score, duplicate_of, similarity
     FROM listed JOIN interactions USING (interaction_id)
     LEFT JOIN carried USING (interaction_id, chunk_id)
+    LEFT JOIN voted USING (anchor_id, chunk_id)
     LEFT JOIN repeated USING (anchor_id, chunk_id)
 """
 
 _COLUMNS = "policy_name, pair_id, source, interaction_id, proposed, rank, score, duplicate_of, similarity"
 
 
-def put_log_candidates(store: Store, policy_name: str, suggested: Mapping[str, Proposed], repeated: pa.Table) -> Mined:
+def put_log_candidates(
+    store: Store, policy_name: str, votes: Mapping[str, float], repeated: pa.Table, kinds: Sequence[str] = ()
+) -> Mined:
     """Put every retrieval forward under a policy, in place of what an earlier run made of the logs.
 
-    A chunk is put forward once for each signal of `suggested` that it carries (value above zero) in an interaction,
-    as what that signal suggests; one that carries none is a candidate negative with the source `uncited`. A chunk
-    that one list holds twice stands once, at its best rank.
+    A chunk is put forward once for each signal of `votes` that it carries (value above zero) in an interaction, as
+    what all signals of the pair suggest together; one that carries none is a candidate negative with the source
+    `uncited`. A chunk that one list holds twice stands once, at its best rank.
 
     Call it inside `store.transaction()`. Rows that say the same as before are not written again.
 
     Args:
         store: where to.
         policy_name: the policy.
-        suggested: what each signal suggests; signals that are not named do not count.
+        votes: how strongly each signal suggests a positive (above zero) or a negative (below); signals that are not
+            named do not count.
         repeated: columns anchor_id, chunk_id, duplicate_of, similarity of the chunks that repeat a positive.
+        kinds: of chunk that are put forward; none named: all.
     """
-    signals = pa.table({"signal": _strings(suggested), "proposed": _strings(suggested.values())})
-    with store.view_of("suggested", signals), store.view_of("repeated", repeated):
+    store.execute("CREATE OR REPLACE TEMP TABLE uncovered (pair_id VARCHAR)")
+    with (
+        store.view_of("votes", _weights(votes)),
+        store.view_of("repeated", repeated),
+        store.view_of("covered", _kinds(kinds)),
+    ):
         store.execute(_MINED)
+        store.execute(f"INSERT INTO uncovered SELECT pair_id FROM pairs ANTI JOIN {_COVERED} USING (chunk_id)")
     before = store.count("SELECT count(*) FROM candidates")
     store.execute("INSERT OR IGNORE INTO pairs SELECT DISTINCT pair_id, anchor_id, chunk_id FROM mined")
     store.execute(
         """
-        DELETE FROM candidates WHERE policy_name = $policy AND interaction_id <> ''
-        AND (pair_id, source, interaction_id) NOT IN (SELECT (pair_id, source, interaction_id) FROM mined)
+        DELETE FROM candidates WHERE policy_name = $policy AND (
+            pair_id IN (FROM uncovered) OR interaction_id <> ''
+            AND (pair_id, source, interaction_id) NOT IN (SELECT (pair_id, source, interaction_id) FROM mined)
+        )
         """,
         {"policy": policy_name},
     )
@@ -135,12 +167,20 @@ def put_log_candidates(store: Store, policy_name: str, suggested: Mapping[str, P
         """,
         {"policy": policy_name},
     )
-    store.execute("DROP TABLE mined")
+    store.execute("DROP TABLE mined; DROP TABLE uncovered")
     return Mined(store.count("SELECT count(*) FROM candidates") - kept, before - kept)
 
 
 def _names(signals: Sequence[str]) -> pa.Table:
     return pa.table({"signal": _strings(signals)})
+
+
+def _kinds(kinds: Sequence[str]) -> pa.Table:
+    return pa.table({"kind": _strings(kinds)})
+
+
+def _weights(votes: Mapping[str, float]) -> pa.Table:
+    return pa.table({"signal": _strings(votes), "weight": pa.array(list(votes.values()), pa.float64())})
 
 
 def _strings(values: Iterable[str]) -> pa.Array:

@@ -83,7 +83,7 @@ def test_each_edit_moves_the_fingerprint_it_should(
         ("name: opposed", "name: unsure", 9, "offered under every policy already"),
         ("saved: alike", "saved: same", 11, "suggests the label 'same'; the labels are alike, opposed"),
         ("label: opposed", "label: other", 13, "example has the label 'other'"),
-        ("signals:", "signal:", 10, "extra inputs are not permitted"),
+        ("signals:", "signal:", 10, "signal: unknown entry; there are name, title, anchor"),
         ("anchor: a profile", "name: a profile", 2, "'name' is there twice"),
         ("labels:", "labels: [", 6, "not YAML"),
     ],
