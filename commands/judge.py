@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.session import DEFAULT_MODEL, HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from store.errors import UsageError
 
 if TYPE_CHECKING:
     from labeling.judge_run import JudgeResult
     from printing import Output
 
+app = typer.Typer(invoke_without_command=True)
 
+
+@app.callback()
 def judge(
-    policy: PolicyOption,
+    context: typer.Context,
+    policy: Annotated[str | None, typer.Option("--policy", "-p", help="Name of the policy.")] = None,
     model: Annotated[str | None, typer.Option(help="The model, as its endpoint names it.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=512, help="Requests in flight.")] = None,
@@ -26,8 +31,12 @@ def judge(
     quiet: QuietOption = False,
 ) -> None:
     """Let a language model pre-label the candidates. Its labels are suggestions until people have checked them."""
+    if context.invoked_subcommand is not None:
+        return
     from labeling.judge import judge_candidates
 
+    if policy is None:
+        raise UsageError("which policy? give --policy NAME", hint="uncited policy list")
     with opened(workspace, as_json=json, quiet=quiet) as session:
         given = {"model": model, "base_url": base_url, "concurrency": concurrency}
         settings = session.workspace.settings.judge.model_copy(

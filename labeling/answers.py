@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labeling.endpoint import Failure, Reply, Request
-from store.candidates import PairToJudge
+from store.judge_queue import PairToJudge
 from store.judgments import Judgment
 from store.policies import Policy
 from store.workspace import Price

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from labeling.endpoint import ANSWERED, TRANSIENT, Endpoint, Failure, Reply, Request
 from labeling.judge_run import JudgeResult, Run, Work
-from labeling.prompts import PROMPT, prompt_fingerprint
+from labeling.prompts import FEW_SHOT, PROMPT, ExamplePool, prompt_fingerprint
 from labeling.recording import Header, Recorder, check_prompt, load_recording
 from store.database import Store
 from store.errors import MissingError, UsageError
@@ -31,6 +31,8 @@ def judge_candidates(
     record_to: Path | None = None,
     limit: int | None = None,
     retry_errors: bool = False,
+    pairs: Collection[str] | None = None,
+    examples: ExamplePool | None = None,
     progress: Progress = silent,
 ) -> JudgeResult:
     """Ask about every candidate pair that this judge has not settled under this policy.
@@ -47,6 +49,8 @@ def judge_candidates(
         record_to: write the replies to this file too, and ask for none that it holds.
         limit: stop after so many pairs.
         retry_errors: ask again also where an earlier answer was malformed, refused or cut off.
+        pairs: ids of the only pairs to ask about; None for all candidates.
+        examples: what people said about other anchors, shown with each pair; makes it another judge.
         progress: told of pairs.
 
     Raises:
@@ -57,6 +61,8 @@ def judge_candidates(
     """
     header, replies, recorder = _sources(policy, settings, recording, record_to)
     config = {"model": header.model, "base_url": header.base_url, "prompt": PROMPT, "sampling": header.sampling}
+    if examples:
+        config["examples"] = {"set": examples.example_set_id, "prompt": FEW_SHOT}
     work = Work(
         policy=policy,
         model=header.model,
@@ -65,6 +71,8 @@ def judge_candidates(
         price=None if recording else prices.get(header.model),
         retry=(*TRANSIENT, *ANSWERED) if retry_errors else TRANSIENT,
         limit=limit,
+        pairs=pairs,
+        examples=examples,
     )
     run = Run(store, work, recorder, progress)
 

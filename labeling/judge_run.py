@@ -9,17 +9,17 @@ import contextlib
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from labeling.answers import judgment_of
 from labeling.endpoint import TRANSIENT, Endpoint, Failure, Reply, Request
-from labeling.prompts import PROMPT, answer_schema, messages
+from labeling.prompts import PROMPT, ExamplePool, answer_schema, messages
 from labeling.recording import Recorder
-from store.candidates import PairToJudge, count_pairs_to_judge, pairs_to_judge
 from store.database import Store
 from store.errors import ProviderError
+from store.judge_queue import PairToJudge, count_unsettled, queue_pairs, queued_pairs, set_scope
 from store.judgments import Judgment, add_judgments
 from store.policies import Policy
 from store.progress import Progress
@@ -72,7 +72,7 @@ class JudgeResult:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is to do. `retry`: kinds of error that are asked again; `limit`: of pairs."""
+    """What a run is to do. `retry`: kinds of error that are asked again; `limit`: of pairs; `pairs`: the only ones."""
 
     policy: Policy
     model: str
@@ -81,6 +81,8 @@ class Work:
     price: Price | None
     retry: tuple[str, ...]
     limit: int | None
+    pairs: Collection[str] | None
+    examples: ExamplePool | None
 
 
 class _Asked(NamedTuple):
@@ -105,8 +107,7 @@ class Run:
         self._schema = answer_schema(PROMPT, work.policy)
         self._loose_schema = answer_schema(PROMPT, work.policy, bounded=False)
         self._queue: deque[PairToJudge] = deque()
-        self._taken: set[str] = set()  # pairs that the database takes for unsettled, and this run need not ask about
-        self._exhausted = False
+        self._fetched = 0
         self._handed_out = 0
         self._tasks: set[asyncio.Task[_Asked]] = set()
         self._answered: list[_Asked] = []
@@ -124,7 +125,8 @@ class Run:
             ProviderError: it will not; what it has answered is written.
         """
         self._started = written = time.monotonic()
-        unsettled = self._count_unsettled()
+        set_scope(self._store, self._work.policy, self._work.pairs)
+        unsettled = queue_pairs(self._store, self._work.policy, self._work.judge_id, retry=self._work.retry)
         total = unsettled if self._work.limit is None else min(unsettled, self._work.limit)
         self._progress.start(f"judging with {self._work.model}", total)
         with self._ending_on_signals():
@@ -142,13 +144,11 @@ class Run:
                 for task in self._tasks:
                     task.cancel()
                 self._write()
-        self.result.remaining = self._count_unsettled() - self.result.not_recorded
+        unsettled = count_unsettled(self._store, self._work.policy, self._work.judge_id, retry=self._work.retry)
+        self.result.remaining = unsettled - self.result.not_recorded
         self.result.seconds = time.monotonic() - self._started
         if self._fatal:
             raise self._fatal
-
-    def _count_unsettled(self) -> int:
-        return count_pairs_to_judge(self._store, self._work.policy, self._work.judge_id, retry=self._work.retry)
 
     @contextlib.contextmanager
     def _ending_on_signals(self) -> Iterator[None]:
@@ -183,16 +183,10 @@ class Run:
         """Tell whether there is a pair to hand out; reads the next ones from the database when the queue is empty."""
         if self._work.limit is not None and self._handed_out >= self._work.limit:
             return False
-        if not self._queue and not self._exhausted:
-            found = pairs_to_judge(
-                self._store,
-                self._work.policy,
-                self._work.judge_id,
-                retry=self._work.retry,
-                limit=len(self._taken) + _FETCH,
-            )
-            self._queue.extend(pair for pair in found if pair.pair_id not in self._taken)
-            self._exhausted = not self._queue
+        if not self._queue:
+            found = queued_pairs(self._store, after=self._fetched, limit=_FETCH)
+            self._fetched += len(found)
+            self._queue.extend(found)
         return bool(self._queue)
 
     def _hand_out(self, ask: Ask, endpoint: Endpoint | None) -> None:
@@ -201,7 +195,6 @@ class Run:
         at_once = endpoint.limit if endpoint else _AT_ONCE_FROM_RECORDING
         while len(self._tasks) < at_once and self._more():
             pair = self._queue.popleft()
-            self._taken.add(pair.pair_id)
             self._handed_out += 1
             task = asyncio.create_task(self._about(pair, ask))
             self._tasks.add(task)
@@ -211,7 +204,12 @@ class Run:
         request = Request(
             model=self._work.model,
             messages=messages(
-                PROMPT, self._work.policy, anchor=pair.anchor, chunk=pair.chunk, reference=pair.reference
+                PROMPT,
+                self._work.policy,
+                anchor=pair.anchor,
+                chunk=pair.chunk,
+                reference=pair.reference,
+                examples=self._work.examples.nearest(pair.anchor) if self._work.examples else None,
             ),
             schema=self._schema,
             loose_schema=self._loose_schema,
@@ -272,7 +270,6 @@ class Run:
             if asked.outcome is not None
         ]
         add_judgments(self._store, judgments)
-        self._taken -= {j.pair_id for j in judgments if j.error not in self._work.retry}
         for judgment in judgments:
             self.result.count(judgment)
         self.result.not_recorded += len(answered) - len(judgments)

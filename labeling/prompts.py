@@ -8,10 +8,10 @@ for it, the candidate last.
 import hashlib
 import json
 from string import Template
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from store.ids import content_id
-from store.policies import Policy
+from store.policies import Example, Policy
 
 
 class Message(TypedDict):
@@ -62,8 +62,45 @@ $examples""",
 )
 
 
-def messages(prompt: Prompt, policy: Policy, *, anchor: str, chunk: str, reference: str | None) -> tuple[Message, ...]:
-    """Render what the judge reads about one pair; `reference` is a chunk that was cited for the anchor."""
+class ExamplePool(Protocol):
+    """Pairs that people have labelled, of which a judge is shown those that are nearest to what it is asked about."""
+
+    example_set_id: str  # hash of all that `nearest` could return; part of the judge's configuration
+
+    def nearest(self, anchor: str) -> tuple[Example, ...]:
+        """Return the examples to show with every pair of this anchor, always the same ones; perhaps none."""
+
+
+class FewShot(TypedDict):
+    """How examples of an `ExamplePool` are shown. It belongs to a judge's configuration only where it has some."""
+
+    version: int
+    examples: str  # goes before the anchor
+    example: str
+
+
+FEW_SHOT = FewShot(
+    version=1,
+    examples="People have judged other pairs:\n\n$examples",
+    example="$anchor$candidate\nRight: $answer\n\n",
+)
+
+
+def messages(
+    prompt: Prompt,
+    policy: Policy,
+    *,
+    anchor: str,
+    chunk: str,
+    reference: str | None,
+    examples: tuple[Example, ...] | None = None,
+) -> tuple[Message, ...]:
+    """Render what the judge reads about one pair.
+
+    `reference` is a chunk that was cited for the anchor. `examples` are pairs that people judged; they stand before
+    the anchor, where all its pairs share them, and are delimited like all text that nobody wrote for this prompt.
+    """
+    shown = "" if not examples else _shown(prompt, examples)
     cited = "" if reference is None else _fill(prompt["reference"], cited=_block(prompt, "cited", reference))
     user = _fill(
         prompt["user"],
@@ -71,7 +108,25 @@ def messages(prompt: Prompt, policy: Policy, *, anchor: str, chunk: str, referen
         reference=cited,
         candidate=_block(prompt, "candidate", chunk),
     )
-    return Message(role="system", content=system_text(prompt, policy)), Message(role="user", content=user)
+    return Message(role="system", content=system_text(prompt, policy)), Message(role="user", content=shown + user)
+
+
+def _shown(prompt: Prompt, examples: tuple[Example, ...]) -> str:
+    parts = [
+        _fill(
+            FEW_SHOT["example"],
+            anchor=_block(prompt, "anchor", example.anchor),
+            candidate=_block(prompt, "candidate", example.candidate),
+            answer=_answer(example),
+        )
+        for example in examples
+    ]
+    return _fill(FEW_SHOT["examples"], examples="".join(parts))
+
+
+def _answer(example: Example) -> str:
+    said = {"label": example.label, "reason": example.reason} if example.reason else {"label": example.label}
+    return json.dumps(said, ensure_ascii=False)
 
 
 def system_text(prompt: Prompt, policy: Policy) -> str:

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from store.database import Store
 from store.ids import pair_id
-from store.policies import Policy
 
 Proposed = Literal["positive", "negative"]
 
@@ -86,71 +85,3 @@ def candidate_counts(store: Store, policy_name: str) -> list[dict[str, object]]:
         """,
         [policy_name],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PairToJudge:
-    """A pair with all that a judge may read. `reference` is a cited chunk of the same anchor."""
-
-    pair_id: str
-    anchor: str
-    chunk: str
-    kind: str
-    reference: str | None
-    reference_chunk_id: str | None
-
-
-_PAIRS_TO_JUDGE = """
-    WITH wanted AS (
-        SELECT * FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL
-    ), reference AS (
-        SELECT anchor_id, arg_min(chunk_id, (coalesce(rank, 2147483647), chunk_id)) AS reference_chunk_id
-        FROM candidate_pairs WHERE policy_name = $policy AND proposed = 'positive' GROUP BY anchor_id
-    ), settled AS (
-        SELECT pair_id FROM judgments
-        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
-          AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
-    )
-    SELECT {columns} FROM wanted ANTI JOIN settled USING (pair_id) LEFT JOIN reference USING (anchor_id)
-"""
-
-
-def pairs_to_judge(
-    store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str], limit: int
-) -> list[PairToJudge]:
-    """Return up to `limit` pairs that this judge has not settled, grouped by anchor (for prefix caching), then rank.
-
-    `retry` names the kinds of error that are asked again. Pairs flagged as repeating a cited chunk are settled
-    without a judge. A candidate positive is shown without a reference, since it may be the reference.
-    """
-    columns = (
-        "wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind AS kind,"
-        " CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,"
-        " CASE WHEN wanted.proposed = 'negative' THEN shown.chunk_id END AS reference_chunk_id"
-    )
-    found = store.table(
-        _PAIRS_TO_JUDGE.format(columns=columns)
-        + """
-        JOIN anchors USING (anchor_id)
-        JOIN chunks ON chunks.chunk_id = wanted.chunk_id
-        LEFT JOIN chunks AS shown ON shown.chunk_id = reference_chunk_id
-        ORDER BY wanted.anchor_id, wanted.proposed, wanted.rank NULLS LAST, wanted.pair_id
-        LIMIT $limit
-        """,
-        _judge_parameters(policy, judge_id, retry) | {"limit": limit},
-    )
-    return [PairToJudge(**row) for row in found.to_pylist()]
-
-
-def count_pairs_to_judge(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str]) -> int:
-    """Count the pairs that `pairs_to_judge` would return without a limit."""
-    return store.count(_PAIRS_TO_JUDGE.format(columns="count(*)"), _judge_parameters(policy, judge_id, retry))
-
-
-def _judge_parameters(policy: Policy, judge_id: str, retry: Sequence[str]) -> dict[str, object]:
-    return {
-        "policy": policy.name,
-        "fingerprint": policy.labelling_fingerprint,
-        "judge": judge_id,
-        "retry": list(retry),
-    }

@@ -74,6 +74,8 @@ def every_command() -> dict[str, set[str]]:
         for command in group.registered_commands:
             name = command.name or command.callback.__name__
             found[prefix + name] = set(command.callback.__annotations__)
+        if group.registered_callback and group is not app:  # a group that does something by itself
+            found[prefix.strip()] = set(group.registered_callback.callback.__annotations__)
     return found
 
 

@@ -14,7 +14,7 @@ from labeling.prompts import PROMPT, answer_schema, messages
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
 from store.judgments import judge_configs
-from store.policies import Policy
+from store.policies import Example, Policy
 from store.workspace import JudgeSettings, Price
 from tests.judge_stub import Call, Response, completion, failing, labelled, serving
 from tests.judging import POLICY, put_pairs
@@ -485,3 +485,47 @@ def test_a_reply_names_what_came_over_the_wire() -> None:
         reply = asyncio.run(ask(stub.url))
     assert isinstance(reply, Reply)
     assert (reply.content, reply.model, reply.finish_reason) == ("x", "really-m-2026", "stop")
+
+
+def test_only_the_pairs_that_were_named_are_judged(store: Store) -> None:
+    policy = put_pairs(store, anchors=2, chunks=3)
+    everything = [str(row["pair_id"]) for row in store.rows("SELECT pair_id FROM pairs ORDER BY pair_id")]
+    with serving(by_text) as stub:
+        result = judge(store, policy, stub.url, pairs=everything[:2])
+        assert (result.judged, result.remaining) == (2, 0)
+        assert judge(store, policy, stub.url, pairs=[]).judged == 0
+        assert judge(store, policy, stub.url).judged == 4
+    assert set(labels(store)) == set(everything)
+
+
+class Pool:
+    """Two examples for the first query, none for others."""
+
+    example_set_id = "examples_1"
+
+    def nearest(self, anchor: str) -> tuple[Example, ...]:
+        if anchor != "query 0":
+            return ()
+        return (Example("how to shut a door", "Push it.", "helps"), Example("why?", "</x> Because.", "unsure", "thin"))
+
+
+def test_examples_of_people_are_shown_before_the_anchor_and_make_another_judge(store: Store) -> None:
+    policy = put_pairs(store, anchors=2, chunks=["cited", "one", "two"])
+    with serving(by_text) as stub:
+        without = judge(store, policy, stub.url)
+        plain = {call.texts["anchor"] + call.texts["candidate"]: call.body["messages"] for call in stub.calls}
+        stub.calls.clear()
+        few_shot = judge(store, policy, stub.url, examples=Pool())
+        shown = {call.texts["anchor"] + call.texts["candidate"]: call.body["messages"] for call in stub.calls}
+    assert without.judge_id != few_shot.judge_id
+    assert json.loads(judge_configs(store)[few_shot.judge_id])["examples"]["set"] == "examples_1"
+    assert "examples" not in json.loads(judge_configs(store)[without.judge_id])
+    assert shown["query 1one"] == plain["query 1one"]  # nothing is near it
+    system, user = shown["query 0one"]
+    assert system == plain["query 0one"][0]
+    before, after = user["content"].split("<anchor-", 1)[0], user["content"][-len(plain["query 0one"][1]["content"]) :]
+    assert before.startswith("People have judged")
+    assert after == plain["query 0one"][1]["content"]
+    assert 'Right: {"label": "unsure", "reason": "thin"}' in user["content"]
+    shared = {shown[f"query 0{chunk}"][1]["content"].split("<candidate-")[:3][-1] for chunk in ("one", "two")}
+    assert len(shared) == 1  # a prefix that a server may cache

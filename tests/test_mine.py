@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from mining.candidates import MineResult, mine
 from mining.import_log import import_files
 from mining.near_duplicates import repeats
-from store.candidates import count_pairs_to_judge
 from store.database import Store
 from store.errors import MissingError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
+from store.judge_queue import set_scope
 from store.labels import labelled_candidates
 from store.policies import Label, Policy
 from store.text import NEAR_DUPLICATE, similarity
@@ -185,7 +185,7 @@ def test_a_chunk_that_repeats_a_cited_one_is_flagged_and_never_asked_about(store
     assert result.sources[1].duplicates == 2
     rows = labelled_candidates(store, _policy()).to_pylist()
     assert {row["chunk"] for row in rows if row["duplicate_of"]} == {shouted, edited}
-    assert count_pairs_to_judge(store, _policy(), "judge", retry=()) == 3  # cited, window, other
+    assert set_scope(store, _policy()) == 3  # cited, window, other
 
 
 def test_a_chunk_that_repeats_what_another_interaction_cites_is_flagged_too(store: Store) -> None:

@@ -1,0 +1,110 @@
+"""The pairs that a judge has still to answer, in the order in which it is asked about them.
+
+Two temporary tables: the scope (the pairs that the judging is about) and the queue (those of them that one judge has
+not settled). Each is made once and read piece by piece, so that neither memory nor time hangs on how often one looks.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from store.database import Store
+from store.policies import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class PairToJudge:
+    """A pair with all that a judge may read. `reference` is a cited chunk of the same anchor."""
+
+    pair_id: str
+    anchor: str
+    chunk: str
+    kind: str
+    reference: str | None
+    reference_chunk_id: str | None
+
+
+_UNSETTLED = """
+    FROM judge_scope ANTI JOIN (
+        SELECT pair_id FROM judgments
+        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+          AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
+    ) USING (pair_id)
+"""
+
+
+def set_scope(store: Store, policy: Policy, pairs: Collection[str] | None = None) -> int:
+    """Choose the pairs that the judging is about: all candidates of a policy, or those among `pairs`.
+
+    Pairs flagged as repeating a cited chunk are settled without a judge. A candidate positive has no reference, since
+    it may be the reference.
+
+    Returns:
+        How many there are.
+    """
+    chosen = "" if pairs is None else "SEMI JOIN chosen USING (pair_id)"
+    with store.view_of("chosen", pa.table({"pair_id": pa.array(pairs or (), pa.string())})):
+        store.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE judge_scope AS
+            WITH put_forward AS (FROM candidate_pairs WHERE policy_name = $policy), reference AS (
+                FROM reference_chunks WHERE policy_name = $policy
+            )
+            SELECT pair_id, put_forward.anchor_id, put_forward.chunk_id, proposed, rank,
+                   CASE WHEN proposed = 'negative' THEN reference.chunk_id END AS reference_chunk_id
+            FROM put_forward {chosen} LEFT JOIN reference ON reference.anchor_id = put_forward.anchor_id
+            WHERE duplicate_of IS NULL
+            """,
+            {"policy": policy.name},
+        )
+    return store.count("SELECT count(*) FROM judge_scope")
+
+
+def queue_pairs(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str]) -> int:
+    """Line up the pairs of the scope that a judge has not settled, grouped by anchor (for prefix caching), then rank.
+
+    Args:
+        store: holds the scope and the judgments.
+        policy: under which the judgments count.
+        judge_id: whose judgments count.
+        retry: kinds of error that do not settle a pair.
+
+    Returns:
+        How many there are.
+    """
+    store.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE judge_queue AS
+        SELECT row_number() OVER (ORDER BY anchor_id, proposed, rank NULLS LAST, pair_id) AS position, *
+        {_UNSETTLED} ORDER BY position
+        """,
+        _parameters(policy, judge_id, retry),
+    )
+    return store.count("SELECT count(*) FROM judge_queue")
+
+
+def queued_pairs(store: Store, *, after: int, limit: int) -> list[PairToJudge]:
+    """Return up to `limit` of the pairs that `queue_pairs` lined up, behind the first `after` of them."""
+    found = store.table(
+        """
+        SELECT pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind AS kind,
+               shown.text AS reference, reference_chunk_id
+        FROM (FROM judge_queue WHERE position > $after AND position <= $after + $limit) AS next
+        JOIN anchors ON anchors.anchor_id = next.anchor_id
+        JOIN chunks ON chunks.chunk_id = next.chunk_id
+        LEFT JOIN chunks AS shown ON shown.chunk_id = reference_chunk_id
+        ORDER BY position
+        """,
+        {"after": after, "limit": limit},
+    )
+    return [PairToJudge(**row) for row in found.to_pylist()]
+
+
+def count_unsettled(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str]) -> int:
+    """Count the pairs that `queue_pairs` would line up."""
+    return store.count(f"SELECT count(*) {_UNSETTLED}", _parameters(policy, judge_id, retry))
+
+
+def _parameters(policy: Policy, judge_id: str, retry: Sequence[str]) -> dict[str, object]:
+    return {"fingerprint": policy.labelling_fingerprint, "judge": judge_id, "retry": list(retry)}
