@@ -21,7 +21,8 @@ def push(
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         client = connect(session.workspace.argilla_home)
-        result = push_reviews(session.store, session.policy(policy), client, progress=bar)
+        settings = session.workspace.settings.review
+        result = push_reviews(session.store, session.policy(policy), client, settings, progress=bar)
         if not session.out.json(result):
             session.out.line(
                 f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
@@ -45,7 +46,8 @@ def pull(
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         client = connect(session.workspace.argilla_home)
-        result = pull_reviews(session.store, session.policy(policy), client, progress=bar)
+        settings = session.workspace.settings.review
+        result = pull_reviews(session.store, session.policy(policy), client, settings, progress=bar)
         if not session.out.json(result):
             session.out.line(
                 f"{result.dataset}: {result.submitted} submitted, {result.discarded} discarded, {result.drafts} drafts"

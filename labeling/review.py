@@ -22,13 +22,14 @@ from labeling.review_dataset import (
     write_records,
 )
 from labeling.review_layout import CONTENT, LABEL, NOTE, SHOWN, dataset_name, record, shown_hash
-from labeling.review_queue import in_review_order
+from labeling.review_queue import review_queue
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
 from store.labels import labelled_candidates
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.reviews import Review, add_reviews, current_reviews, pairs_to_review, review_counts
+from store.reviews import Review, add_reviews, current_reviews, review_counts
+from store.workspace import ReviewSettings
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -95,7 +96,9 @@ class ReviewStatus:
     at_home: tuple[Mapping[str, object], ...]  # rows of store.reviews.review_counts
 
 
-def push_reviews(store: Store, policy: Policy, client: "Argilla", *, progress: Progress = silent) -> PushResult:
+def push_reviews(
+    store: Store, policy: Policy, client: "Argilla", settings: ReviewSettings, *, progress: Progress = silent
+) -> PushResult:
     """Put the candidate pairs of a policy before reviewers, those first that help most.
 
     What the server has already is not sent again, and what somebody has answered is not changed any more. Killed at
@@ -105,16 +108,19 @@ def push_reviews(store: Store, policy: Policy, client: "Argilla", *, progress: P
         MissingError: the policy has no candidates.
         ProviderError: Argilla failed, or its dataset of this name asks something else.
     """
-    pairs = in_review_order(policy, pairs_to_review(store, policy))
-    if not pairs:
+    queue = review_queue(store, policy, settings)
+    if not queue:
         raise MissingError(f"policy {policy.name!r} has no candidates yet", hint=f"uncited mine --policy {policy.name}")
     dataset = ensure_dataset(client, policy)
     there = {r["external_id"]: r for r in read_records(client, dataset, silent)}
     new, changed, kept = [], [], 0
-    for order, pair in enumerate(pairs, start=1):
-        made = record(policy, pair, order=order, stream="targeted", label_question_id=dataset.label_question_id)
+    for queued in queue:
+        pair = queued.pair
+        made = record(
+            policy, pair, order=queued.order, stream=queued.stream, label_question_id=dataset.label_question_id
+        )
         known = there.get(pair.pair_id)
-        if pair.reviewed or (known is not None and _finished(known)):
+        if pair.reviewers or (known is not None and _finished(known)):
             kept += 1
         elif known is None:
             new.append(made)
@@ -127,13 +133,15 @@ def push_reviews(store: Store, policy: Policy, client: "Argilla", *, progress: P
         url=dataset.url,
         new=sum(r["external_id"] not in bad for r in new),
         updated=sum(r["external_id"] not in bad for r in changed),
-        unchanged=len(pairs) - kept - len(new) - len(changed),
+        unchanged=len(queue) - kept - len(new) - len(changed),
         kept=kept,
         refused=tuple(refused),
     )
 
 
-def pull_reviews(store: Store, policy: Policy, client: "Argilla", *, progress: Progress = silent) -> PullResult:
+def pull_reviews(
+    store: Store, policy: Policy, client: "Argilla", settings: ReviewSettings, *, progress: Progress = silent
+) -> PullResult:
     """Bring home every answer that reviewers submitted or discarded; drafts stay where they are.
 
     An answer that was changed in Argilla is a further review; nothing at home is overwritten.

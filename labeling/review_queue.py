@@ -1,58 +1,255 @@
-"""The order in which pairs are worth a reviewer's time."""
+"""The order in which pairs are worth a reviewer's time, and who is asked blind.
 
-from collections import deque
-from collections.abc import Iterable
+Nothing about a record's place may tell an audit record from one that no judge has seen. So audit records stand at
+random places all along the queue, in runs of one query like every other; and the unjudged ones are spread along it too.
+"""
 
+import heapq
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from store.database import Store
 from store.policies import Policy
-from store.reviews import PairToReview
+from store.review_streams import ReviewStream, audit_seed, draw_streams, uniform
+from store.reviews import PairToReview, pairs_to_review
+from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
+from store.workspace import ReviewSettings
 
 RUN = 3  # pairs of one query in a row: enough to use that it has been read, too few to tire of it
 
+_Unit = list[PairToReview]  # near-duplicates of one query, which are answered together
 
-def in_review_order(policy: Policy, pairs: Iterable[PairToReview]) -> list[PairToReview]:
-    """Order pairs by what a person's answer can change most.
 
-    First those where the judge contradicts what the source proposed; then those that no judge settled, likely
-    relevant ones (by triage score) first; then the rest; by rank inside each. Inside each of the three, queries
-    take turns, with at most `RUN` pairs of one in a row while there is another.
+@dataclass(frozen=True, slots=True)
+class QueuedPair:
+    """A pair in the review queue. `order` counts from 1; `open` says whether it needs a further person's answer."""
+
+    pair: PairToReview
+    order: int
+    stream: ReviewStream
+    open: bool
+
+
+def review_queue(store: Store, policy: Policy, settings: ReviewSettings) -> list[QueuedPair]:
+    """Return the pairs of a policy that go to review, answered ones too, in the order in which they are asked.
+
+    Pairs that go to review for the first time are drawn into a stream here, once and for all. Whoever asks people, asks
+    in this order what is `open` and what that person has not answered yet (`pair.reviewers`), and shows of a pair in
+    the audit stream nothing that a judge or a ranking said.
     """
-    tiers: tuple[list[PairToReview], ...] = ([], [], [])
-    for pair in pairs:
-        tiers[_tier(policy, pair)].append(pair)
+    pairs = pairs_to_review(store, policy)
+    streams = draw_streams(store, policy, [pair.pair_id for pair in pairs], audit_share=settings.audit_share)
+    ordered = in_review_order(policy, pairs, streams, seed=audit_seed(store, policy) or "")
+    wanted = {"targeted": settings.overlap.targeted, "audit": settings.overlap.audit}
+    return [
+        QueuedPair(pair, order, streams[pair.pair_id], len(pair.reviewers) < wanted[streams[pair.pair_id]])
+        for order, pair in enumerate(ordered, start=1)
+    ]
+
+
+def in_review_order(
+    policy: Policy, pairs: Iterable[PairToReview], streams: Mapping[str, ReviewStream], *, seed: str
+) -> list[PairToReview]:
+    """Order pairs by what a person's answer can change most, with the audit spread evenly among them.
+
+    Targeted pairs come by worth (see `_by_worth`), and queries take turns: at most `RUN` pairs of one stand in a row
+    while another waits, or fewer where much is audited. Near-duplicates of one query stand together, however many.
+
+    Audit pairs come in random order, each at a random place of its equal share of the queue, as one of a run of its
+    query; near-duplicates join the first of theirs. So the audit pairs up to any point are a random sample of all.
+
+    Args:
+        policy: tells the roles of labels.
+        pairs: in any order.
+        streams: of each pair, by id.
+        seed: decides what chance decides here.
+    """
+    pairs = sorted(pairs, key=lambda pair: pair.pair_id)
+    audit = [pair for pair in pairs if streams[pair.pair_id] == "audit"]
+    audit.sort(key=lambda pair: uniform(seed, "order", pair.pair_id))
+    joined, units = _units(_by_worth(policy, [p for p in pairs if streams[p.pair_id] == "targeted"]), audit)
+    limit = max(1, min(RUN, len(pairs) // len(audit))) if audit else RUN
+    turns = _Turns(units, limit=limit)
     ordered: list[PairToReview] = []
-    for tier, urgency in zip(tiers, (_by_rank, _by_triage, _by_rank), strict=True):
-        last = ordered[-1].anchor if ordered else None
-        ordered += _in_turns(sorted(tier, key=urgency), last)
+    for number, pair in enumerate(audit):
+        due = int((number + uniform(seed, "place", pair.pair_id)) * len(pairs) / len(audit))
+        while turns.left and len(ordered) < due:
+            ordered += turns.next_run(_anchor_of_last(ordered))
+        on_time = len(ordered) <= due + 2 * limit  # else, with few queries and much to audit, the audit falls behind
+        if on_time and _anchor_of_last(ordered) == pair.anchor and turns.left_besides(pair.anchor):
+            ordered += turns.next_run(pair.anchor)
+        near = [[other] for other in joined.get(pair.pair_id, [])]
+        together = _put_into(near, [pair], uniform(seed, "near", pair.pair_id))
+        company = turns.company(pair.anchor, len(together)) if on_time else []
+        ordered += _put_into(company, together, uniform(seed, "run", pair.pair_id))
+    while turns.left:
+        ordered += turns.next_run(_anchor_of_last(ordered))
     return ordered
 
 
-def _tier(policy: Policy, pair: PairToReview) -> int:
-    role = policy.role(pair.label) if pair.label is not None else "excluded"
-    if role == "excluded":
-        return 1
-    return 2 if role == pair.proposed else 0
+def _anchor_of_last(ordered: Sequence[PairToReview]) -> str | None:
+    return ordered[-1].anchor if ordered else None
 
 
-def _by_rank(pair: PairToReview) -> tuple[float, str]:
-    return pair.rank if pair.rank is not None else float("inf"), pair.pair_id
+def _put_into(others: Sequence[_Unit], unit: _Unit, chance: float) -> list[PairToReview]:
+    """Join units, with `unit` before, between or after the others: `chance`, from [0, 1), says where."""
+    place = int(chance * (len(others) + 1))
+    return [pair for each in (*others[:place], unit, *others[place:]) for pair in each]
 
 
-def _by_triage(pair: PairToReview) -> tuple[float, float, str]:
-    return -pair.triage_score if pair.triage_score is not None else float("inf"), *_by_rank(pair)
+def _by_worth(policy: Policy, pairs: Sequence[PairToReview]) -> list[PairToReview]:
+    """Order pairs by what an answer can change: judged and unjudged ones take turns in proportion to their numbers.
+
+    Judged ones: first those on which judges disagree, or where the judge contradicts what the source proposed; then
+    the unsure ones; then the rest. Unjudged ones: by how much their triage score contradicts what was proposed, those
+    without a score last. Both then by rank.
+    """
+    scores = [pair.triage_score for pair in pairs if pair.triage_score is not None]
+    middle = median(scores) if scores else 0.0
+
+    def contest(pair: PairToReview) -> float:
+        role = policy.role(pair.label) if pair.label is not None else "excluded"
+        if pair.judges_disagree or role not in ("excluded", pair.proposed):
+            return 0
+        return 1 if role == "excluded" else 2
+
+    def agreement(pair: PairToReview) -> float:
+        if pair.triage_score is None:
+            return math.inf
+        return (pair.triage_score - middle) * (1 if pair.proposed == "positive" else -1)
+
+    places = []
+    for key, group in (
+        (contest, [pair for pair in pairs if pair.label is not None]),
+        (agreement, [pair for pair in pairs if pair.label is None]),
+    ):
+        best_first = sorted(group, key=lambda p: (key(p), p.rank if p.rank is not None else math.inf, p.pair_id))
+        places += [((place + 0.5) / len(group), pair.pair_id, pair) for place, pair in enumerate(best_first)]
+    return [pair for _, _, pair in sorted(places, key=lambda found: found[:2])]
 
 
-def _in_turns(pairs: list[PairToReview], last: str | None) -> list[PairToReview]:
-    """Let anchors take turns of `RUN` pairs, in order of first appearance; `last` was on just before."""
-    waiting: dict[str, deque[PairToReview]] = {}
+def _units(
+    pairs: Sequence[PairToReview], audit: Sequence[PairToReview]
+) -> tuple[Mapping[str, _Unit], list[tuple[int, _Unit]]]:
+    """Gather near-duplicates.
+
+    Args:
+        pairs: the targeted ones, best first.
+        audit: the others, in their order.
+
+    Returns:
+        By id of an audit pair, the targeted ones that join it; and the other units, each with the place of its best
+        pair, best first.
+    """
+    cluster = _clusters([*pairs, *audit])
+    first: dict[int, str] = {}
+    for pair in audit:
+        first.setdefault(cluster[pair.pair_id], pair.pair_id)
+    joined: dict[str, _Unit] = defaultdict(list)
+    units: dict[int, tuple[int, _Unit]] = {}
+    for place, pair in enumerate(pairs):
+        leader = first.get(cluster[pair.pair_id])
+        if leader is not None:
+            joined[leader].append(pair)
+        else:
+            units.setdefault(cluster[pair.pair_id], (place, []))[1].append(pair)
+    return joined, list(units.values())
+
+
+def _clusters(pairs: Sequence[PairToReview]) -> dict[str, int]:
+    """Number the groups of pairs of one anchor whose chunks nearly repeat each other, by single link; by pair id."""
+    of_anchor: dict[str, list[PairToReview]] = defaultdict(list)
     for pair in pairs:
-        waiting.setdefault(pair.anchor, deque()).append(pair)
-    turns = deque(waiting.values())
-    if turns and turns[0][0].anchor == last:
-        turns.rotate(-1)
-    ordered = []
-    while turns:
-        mine = turns.popleft()
-        ordered += [mine.popleft() for _ in range(min(RUN, len(mine)))]
-        if mine:
-            turns.append(mine)
-    return ordered
+        of_anchor[pair.anchor].append(pair)
+    known: dict[str, Shingles] = {}
+    cluster: dict[str, int] = {}
+    for group in of_anchor.values():
+        for pair in group:
+            if pair.chunk not in known:
+                known[pair.chunk] = shingles(normalised(pair.chunk))
+        leaders = _linked([known[pair.chunk] for pair in group])
+        start = len(cluster)
+        cluster |= {pair.pair_id: start + leader for pair, leader in zip(group, leaders, strict=True)}
+    return cluster
+
+
+def _linked(texts: Sequence[Shingles]) -> list[int]:
+    """Return for each text the index of the first one that it is linked to by near-repetition, maybe over others.
+
+    Two sets that overlap by t or more share one of their first n - ceil(t * n) + 1 members in any common order, so
+    only those are looked up (prefix filtering: Bayardo, Ma and Srikant, WWW 2007).
+    """
+    leader = list(range(len(texts)))
+
+    def find(index: int) -> int:
+        while leader[index] != index:
+            index = leader[index]
+        return index
+
+    holders: dict[int, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        rare = heapq.nsmallest(len(text) - math.ceil(NEAR_DUPLICATE * len(text) - 1e-9) + 1, text)
+        for other in {other for shingle in rare for other in holders[shingle]}:
+            if overlap(text, texts[other]) >= NEAR_DUPLICATE:
+                one, two = find(index), find(other)
+                leader[max(one, two)] = min(one, two)
+        for shingle in rare:
+            holders[shingle].append(index)
+    return [find(index) for index in range(len(texts))]
+
+
+class _Turns:
+    """Units of several anchors, taken in runs of one anchor: the anchor with the best unit left goes first."""
+
+    def __init__(self, units: Iterable[tuple[int, _Unit]], *, limit: int) -> None:
+        """Take units with their places, best first; `limit` is the length of a run."""
+        self._limit = limit
+        self._waiting: dict[str, deque[tuple[int, _Unit]]] = defaultdict(deque)
+        for place, unit in units:
+            self._waiting[unit[0].anchor].append((place, unit))
+        # By place of an anchor's best unit. An entry whose unit has been taken meanwhile is dropped when it comes up.
+        self._best = [(mine[0][0], anchor) for anchor, mine in self._waiting.items()]
+        heapq.heapify(self._best)
+
+    @property
+    def left(self) -> bool:
+        """Whether there are units left."""
+        return bool(self._waiting)
+
+    def left_besides(self, anchor: str) -> bool:
+        """Tell whether units of another anchor are left."""
+        return len(self._waiting) > (anchor in self._waiting)
+
+    def next_run(self, last: str | None) -> list[PairToReview]:
+        """Take the next run; of the anchor `last` only where no other is left."""
+        held = None
+        while True:
+            place, anchor = heapq.heappop(self._best)
+            mine = self._waiting.get(anchor)
+            if mine is None or mine[0][0] != place:
+                continue
+            if anchor != last or not self.left_besides(anchor):
+                break
+            held = (place, anchor)
+        if held is not None:
+            heapq.heappush(self._best, held)
+        return [pair for unit in self._take(anchor, 0) for pair in unit]
+
+    def company(self, anchor: str, length: int) -> list[_Unit]:
+        """Take units that fill up a run of this anchor that has this length already."""
+        return self._take(anchor, length) if anchor in self._waiting else []
+
+    def _take(self, anchor: str, length: int) -> list[_Unit]:
+        mine = self._waiting[anchor]
+        taken: list[_Unit] = []
+        while mine and (not length or length + len(mine[0][1]) <= self._limit):
+            taken.append(mine.popleft()[1])
+            length += len(taken[-1])
+        if not mine:
+            del self._waiting[anchor]
+        elif taken:
+            heapq.heappush(self._best, (mine[0][0], anchor))
+        return taken

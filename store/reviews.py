@@ -1,9 +1,9 @@
 """Reviews: what people answered about pairs. Append-only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -19,7 +19,9 @@ class Review:
     """One answer of a reviewer about a pair under a labelling fingerprint.
 
     `label` is None exactly when the reviewer discarded the pair as unanswerable. `origin` says where the answer
-    stands: an Argilla record, or a file and line.
+    stands: an Argilla record, or a file and line. `suggested` is the label that was shown together with the question,
+    None where there was none or nobody knows; it tells how far suggestions sway people. `carried_from` names the review
+    that was really given, where this one holds under a later question (see `carry_reviews`).
     """
 
     pair_id: str
@@ -31,6 +33,8 @@ class Review:
     reviewed_at: datetime
     origin: str
     note: str | None = None
+    suggested: str | None = None
+    carried_from: str | None = None
 
     @property
     def review_id(self) -> str:
@@ -63,6 +67,8 @@ def add_reviews(store: Store, reviews: Sequence[Review]) -> int:
                 "reviewed_at": pa.array([r.reviewed_at for r in reviews], _UTC),
                 "recorded_at": pa.array([datetime.now(UTC)] * len(reviews), _UTC),
                 "origin": pa.array([r.origin for r in reviews], pa.string()),
+                "suggested": pa.array([r.suggested for r in reviews], pa.string()),
+                "carried_from": pa.array([r.carried_from for r in reviews], pa.string()),
             }
         ),
     )
@@ -88,8 +94,9 @@ class PairToReview:
     reason: str | None  # the judge's
     quote: str | None  # the judge's, only where it really is in the chunk
     judge_model: str | None  # the model that answered
+    judges_disagree: bool  # with each other
     triage_score: float | None  # higher: more likely relevant
-    reviewed: bool
+    reviewers: tuple[str, ...]  # who has answered it, if only to discard it; sorted
 
 
 def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
@@ -102,8 +109,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         WITH wanted AS (
             SELECT * FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL
         ), reference AS (
-            SELECT anchor_id, arg_min(chunk_id, (coalesce(rank, 2147483647), chunk_id)) AS chunk_id
-            FROM candidate_pairs WHERE policy_name = $policy AND proposed = 'positive' GROUP BY anchor_id
+            SELECT anchor_id, chunk_id FROM reference_chunks WHERE policy_name = $policy
         ), answers AS (
             SELECT anchor_id, arg_min(answer, interaction_id) AS answer, arg_min(source, interaction_id) AS log_source
             FROM interactions GROUP BY anchor_id
@@ -116,15 +122,20 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
             FROM current_judgments LEFT JOIN judges USING (judge_id) WHERE labelling_fingerprint = $fingerprint
         ), triaged AS (
             SELECT pair_id, arg_max(score, scored_at) AS triage_score FROM triage_scores GROUP BY pair_id
-        ), reviewed AS (
-            SELECT DISTINCT pair_id FROM reviews WHERE labelling_fingerprint = $fingerprint
+        ), opinions AS (
+            SELECT pair_id, count(DISTINCT label) > 1 AS judges_disagree FROM judgments
+            WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
+        ), people AS (
+            SELECT pair_id, list_sort(list(DISTINCT reviewer)) AS reviewers
+            FROM reviews WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         )
         SELECT wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind, wanted.proposed,
                wanted.sources, wanted.rank, wanted.score, graded.grade,
                CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,
                answers.answer, answers.log_source, judged.label, judged.reason,
                CASE WHEN judged.quote_found THEN judged.quote END AS quote, judged.judge_model,
-               triaged.triage_score, reviewed.pair_id IS NOT NULL AS reviewed
+               coalesce(judges_disagree, false) AS judges_disagree, triaged.triage_score,
+               coalesce(people.reviewers, []) AS reviewers
         FROM wanted
         JOIN anchors USING (anchor_id)
         JOIN chunks ON chunks.chunk_id = wanted.chunk_id
@@ -133,13 +144,17 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         LEFT JOIN answers ON answers.anchor_id = wanted.anchor_id
         LEFT JOIN graded ON graded.anchor_id = wanted.anchor_id AND graded.chunk_id = wanted.chunk_id
         LEFT JOIN judged ON judged.pair_id = wanted.pair_id
+        LEFT JOIN opinions ON opinions.pair_id = wanted.pair_id
         LEFT JOIN triaged ON triaged.pair_id = wanted.pair_id
-        LEFT JOIN reviewed ON reviewed.pair_id = wanted.pair_id
+        LEFT JOIN people ON people.pair_id = wanted.pair_id
         ORDER BY wanted.anchor_id, wanted.rank NULLS LAST, wanted.pair_id
         """,
         {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
     )
-    return [PairToReview(**{**row, "sources": tuple(row["sources"])}) for row in found.to_pylist()]
+    return [
+        PairToReview(**{**row, "sources": tuple(row["sources"]), "reviewers": tuple(row["reviewers"])})
+        for row in found.to_pylist()
+    ]
 
 
 def find_pairs(store: Store, policy: Policy, keys: pa.Table) -> pa.Table:
@@ -189,6 +204,48 @@ def current_reviews(store: Store, policy: Policy) -> pa.Table:
         """,
         [policy.labelling_fingerprint],
     )
+
+
+def carry_reviews(store: Store, *, old_fingerprint: str, new_fingerprint: str, labels: Mapping[str, str]) -> int:
+    """Let the current reviews under an old question stand under a new one, where its labels mean the same.
+
+    A carried review keeps reviewer, stream, time, note, suggestion and origin, and names in `carried_from` the review
+    that was really given, however often it has been carried. Reviews whose label `labels` leaves out are not carried,
+    so their pairs are asked again. Nobody's answer under the new question is overruled by an older one of theirs.
+    Doing it twice, or there and back, adds nothing.
+
+    Args:
+        store: where to.
+        old_fingerprint: the labelling fingerprint under which the reviews stand.
+        new_fingerprint: the one under which they are to stand as well.
+        labels: old label -> new label; discarded reviews are carried unless it is empty.
+
+    Returns:
+        How many reviews it added.
+    """
+    if not labels:
+        return 0
+    found = store.rows(
+        """
+        SELECT pair_id, reviewer, status, label, stream, reviewed_at, origin, note, suggested,
+               coalesce(carried_from, review_id) AS carried_from
+        FROM current_reviews AS held WHERE labelling_fingerprint = $old AND NOT EXISTS (
+            FROM reviews AS later WHERE later.labelling_fingerprint = $new AND later.pair_id = held.pair_id
+                AND later.reviewer = held.reviewer AND later.reviewed_at >= held.reviewed_at
+        ) ORDER BY review_id
+        """,
+        {"old": old_fingerprint, "new": new_fingerprint},
+    )
+    return add_reviews(store, [_carried(row, new_fingerprint, labels) for row in found if _holds(row, labels)])
+
+
+def _holds(row: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return row["label"] is None or row["label"] in labels
+
+
+def _carried(row: Mapping[str, Any], fingerprint: str, labels: Mapping[str, str]) -> Review:
+    named = {key: labels.get(row[key]) for key in ("label", "suggested")}
+    return Review(**{**row, **named}, labelling_fingerprint=fingerprint)
 
 
 def review_counts(store: Store, policy: Policy) -> list[dict[str, object]]:

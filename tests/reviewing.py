@@ -9,6 +9,10 @@ from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Example, Label, Policy, add_policy
+from store.workspace import ReviewSettings
+
+# No audit, and no vectors: what is shown hangs on nothing but the pair.
+TARGETED_ONLY = ReviewSettings(audit_share=0, similarity_model="")
 
 POLICY = Policy(
     name="answers",

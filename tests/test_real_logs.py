@@ -23,6 +23,7 @@ from store.labels import labelled_candidates
 from store.policies import Policy, add_policy
 from store.workspace import JudgeSettings
 from tests.judge_stub import Call, Response, labelled, serving
+from tests.reviewing import TARGETED_ONLY
 from train.bi_encoder import train_bi_encoder
 from train.export import export
 from train.statistics import clopper_pearson
@@ -96,13 +97,13 @@ def test_real_logs_become_triplets_that_people_have_checked(
 
     answers = reviews_from_grades(store, policy, grades)
     owner = connect_as(argilla_server.url, argilla_server.api_key)
-    pushed = push_reviews(store, policy, owner)
+    pushed = push_reviews(store, policy, owner, TARGETED_ONLY)
     assert pushed.new == judged.judged
-    assert push_reviews(store, policy, owner).unchanged == pushed.new
+    assert push_reviews(store, policy, owner, TARGETED_ONLY).unchanged == pushed.new
     reviewer = local_argilla.add_user(argilla_server.home, "nist")
     assert submit_reviews(connect_as(argilla_server.url, reviewer.api_key), policy, answers) == len(answers)
-    assert pull_reviews(store, policy, owner).new == len(answers)
-    assert pull_reviews(store, policy, owner).new == 0
+    assert pull_reviews(store, policy, owner, TARGETED_ONLY).new == len(answers)
+    assert pull_reviews(store, policy, owner, TARGETED_ONLY).new == 0
 
     built = build(store, policy)
     manifest = export(store, built.build, tmp_path / "export")

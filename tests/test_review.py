@@ -8,30 +8,27 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from labeling import local_argilla
 from labeling.argilla_client import RefusedError, call, connect, connect_as, workspace_id
 from labeling.local_argilla import Server
 from labeling.review import pull_reviews, push_reviews, review_status, submit_reviews
 from labeling.review_dataset import Dataset, ensure_dataset, find_dataset, read_records, write_records
-from labeling.review_layout import CONTENT, ORDER, dataset_name, guidelines, pair_fields, record
-from labeling.review_queue import RUN, in_review_order
+from labeling.review_layout import CONTENT, ORDER, QUEUE, SHOWN, dataset_name, record, shown_hash
+from labeling.review_queue import review_queue
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
 from store.labels import labelled_candidates
-from store.policies import Example, Policy
+from store.policies import Policy
 from store.progress import silent
-from store.reviews import PairToReview, pairs_to_review
+from store.reviews import pairs_to_review
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, make_dataset
-from tests.reviewing import LOG, POLICY, fill, judge, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, fill, judge, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -101,20 +98,17 @@ class TestPush:
         self, store: Store, policy: Policy, client: "Argilla"
     ) -> None:
         judge(store, policy, {pair(1, 2): "related"}, model="vendor/judge 1 (new)")
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.updated, result.unchanged, result.kept, result.refused) == (PAIRS, 0, 0, 0, ())
         records = on_server(client, policy)
         assert len(records) == PAIRS
         query, (answer, chunks) = next(iter(LOG.items()))
         shown = records[pair(1, 2)]
-        assert shown["fields"] == {
-            "query": query,
-            "candidate": chunks[1],
-            "cited": chunks[0],
-            "answer": answer,
-            "reason": "related: It looks like related.\nIt rests on: “the fridge”",
-        }
-        hidden = {k: v for k, v in shown["metadata"].items() if k not in (ORDER, CONTENT)}
+        assert set(shown["fields"]) == {"query", "pair", "answer", "reason"}
+        assert query in shown["fields"]["query"]
+        assert answer in shown["fields"]["answer"]
+        assert "related: It looks like related." in shown["fields"]["reason"]
+        hidden = {k: v for k, v in shown["metadata"].items() if k not in (ORDER, QUEUE, CONTENT, SHOWN)}
         assert hidden == {
             "kind": "text",
             "log": "cookbook",
@@ -125,14 +119,15 @@ class TestPush:
             "score": 8.0,
         }
         assert records[pair(1, 1)]["metadata"]["grade"] == 3.0
-        assert "cited" not in records[pair(1, 1)]["fields"], "the cited chunk is not its own reference"
+        assert "Cited" in shown["fields"]["pair"]
+        assert "Cited" not in records[pair(1, 1)]["fields"]["pair"], "the cited chunk is not its own reference"
         assert suggestions(client, policy)[pair(1, 2)] == [("related", "vendor/judge 1 _new_")]
         assert suggestions(client, policy)[pair(1, 3)] == []
 
     def test_the_question_offers_the_policys_labels_in_order_and_unsure(
         self, store: Store, policy: Policy, client: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         path = f"/api/v1/datasets/{dataset_of(client, policy).dataset_id}"
         asked = {q["name"]: q for q in call(client, "GET", f"{path}/questions")["items"]}
         assert asked["label"]["title"] == policy.question
@@ -142,24 +137,24 @@ class TestPush:
         assert (asked["label"]["required"], asked["note"]["required"]) == (True, False)
         shown = call(client, "GET", path)
         assert all(f"**{label.name}**" in shown["guidelines"] for label in policy.answers)
-        assert not any(f["settings"]["use_markdown"] for f in call(client, "GET", f"{path}/fields")["items"])
+        assert all(f["settings"]["use_markdown"] for f in call(client, "GET", f"{path}/fields")["items"])
 
     def test_pushing_twice_sends_nothing_and_changes_nothing(
         self, store: Store, policy: Policy, client: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         before = on_server(client, policy)
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.updated, result.unchanged) == (0, 0, PAIRS)
         assert on_server(client, policy) == before
 
     def test_only_what_a_new_judgment_changed_is_sent_again(
         self, store: Store, policy: Policy, client: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         before = on_server(client, policy)
         judge(store, policy, {pair(2, 3): "unsure"})
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.updated, result.unchanged) == (0, 1, PAIRS - 1)
         after = on_server(client, policy)
         assert {k for k in after if after[k]["updated_at"] != before[k]["updated_at"]} == {pair(2, 3)}
@@ -168,10 +163,10 @@ class TestPush:
     def test_what_a_person_answered_is_left_as_they_saw_it(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(2, 3): "related"})
         judge(store, policy, {pair(2, 3): "answers"})
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.updated, result.kept) == (0, 1)
         assert suggestions(client, policy)[pair(2, 3)] == []
         assert "reason" not in on_server(client, policy)[pair(2, 3)]["fields"]
@@ -179,45 +174,37 @@ class TestPush:
     def test_pairs_reviewed_at_home_are_not_asked_on_a_new_server(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(2, 3): "related"})
-        pull_reviews(store, policy, client)
+        pull_reviews(store, policy, client, TARGETED_ONLY)
         call(client, "DELETE", f"/api/v1/datasets/{dataset_of(client, policy).dataset_id}")
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.kept) == (PAIRS - 1, 1)
 
     def test_an_annotator_sees_neither_rank_nor_source_nor_stream(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         path = f"/api/v1/me/datasets/{dataset_of(client, policy).dataset_id}"
         seen = call(ana, "POST", f"{path}/records/search", json={}, params={"limit": 1000})["items"]
         assert len(seen) == PAIRS
-        assert {name for item in seen for name in item["record"]["metadata"]} == {"kind", "log", ORDER}
+        assert {name for item in seen for name in item["record"]["metadata"]} == {"kind", "log", ORDER, QUEUE}
         properties = call(ana, "GET", f"{path}/metadata-properties")["items"]
-        assert {p["name"] for p in properties} == {"kind", "log", ORDER}
-
-    def test_an_audit_record_looks_like_an_unjudged_one(self, store: Store, policy: Policy) -> None:
-        unjudged = {p.pair_id: p for p in pairs_to_review(store, policy)}[pair(1, 2)]
-        judge(store, policy, {pair(1, 2): "answers"})
-        judged = {p.pair_id: p for p in pairs_to_review(store, policy)}[pair(1, 2)]
-        audit = record(policy, judged, order=1, stream="audit", label_question_id="q")
-        plain = record(policy, unjudged, order=1, stream="targeted", label_question_id="q")
-        assert (audit["fields"], audit["suggestions"]) == (plain["fields"], [])
+        assert {p["name"] for p in properties} == {"kind", "log", ORDER, QUEUE}
 
     def test_an_annotators_key_cannot_push(self, store: Store, policy: Policy, ana: "Argilla") -> None:
         with pytest.raises(RefusedError, match="does not allow this user to do that"):
-            push_reviews(store, policy, ana)
+            push_reviews(store, policy, ana, TARGETED_ONLY)
 
     def test_sorted_by_queue_order_comes_first_what_the_judge_disputes(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
         judge(store, policy, {pair(3, 1): "answers", pair(3, 2): "unrelated", pair(2, 2): "answers"})
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         body = {"sort": [{"scope": {"entity": "metadata", "metadata_property": ORDER}, "order": "asc"}]}
         path = f"/api/v1/me/datasets/{dataset_of(client, policy).dataset_id}/records/search"
         seen = [i["record"]["external_id"] for i in call(ana, "POST", path, json=body, params={"limit": 100})["items"]]
-        assert seen == [p.pair_id for p in in_review_order(policy, pairs_to_review(store, policy))]
+        assert seen == [q.pair.pair_id for q in review_queue(store, policy, TARGETED_ONLY)]
         assert seen[0] == pair(2, 2)
         assert set(seen[-2:]) == {pair(3, 1), pair(3, 2)}
 
@@ -232,11 +219,12 @@ class TestPush:
             "a" * 300_000,
         ]
         policy = fill(store, {"Hostile?": ("", chunks)}, replace(POLICY, name=f"hostile-{uuid4().hex[:8]}"))
-        result = push_reviews(store, policy, client)
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.refused) == (len(chunks), ())
-        there = sorted(html.unescape(r["fields"]["candidate"]) for r in on_server(client, policy).values())
-        assert there == sorted(c.replace("\x00", "\N{REPLACEMENT CHARACTER}") for c in chunks)
-        assert push_reviews(store, policy, client).unchanged == len(chunks)
+        there = [html.unescape(r["fields"]["pair"]) for r in on_server(client, policy).values()]
+        for text in (c.replace("\x00", "\N{REPLACEMENT CHARACTER}").strip() for c in chunks):
+            assert any(text in shown for shown in there)
+        assert push_reviews(store, policy, client, TARGETED_ONLY).unchanged == len(chunks)
 
     def test_bad_records_are_named_and_the_rest_arrives(self, store: Store, policy: Policy, client: "Argilla") -> None:
         dataset = ensure_dataset(client, policy)
@@ -244,12 +232,12 @@ class TestPush:
             record(policy, p, order=n, stream="targeted", label_question_id=dataset.label_question_id)
             for n, p in enumerate(pairs_to_review(store, policy))
         ]
-        made[2]["fields"].pop("candidate")  # Argilla says which of the batch this is
+        made[2]["fields"].pop("pair")  # Argilla says which of the batch this is
         made[5]["metadata"]["rank"] = "first"
         made[7]["suggestions"] = "none"  # and of this only that something is wrong
         refused = write_records(client, dataset, made, silent)
         assert {pair_id for pair_id, _ in refused} == {made[i]["external_id"] for i in (2, 5, 7)}
-        assert "candidate" in dict(refused)[made[2]["external_id"]]
+        assert "pair" in dict(refused)[made[2]["external_id"]]
         assert set(on_server(client, policy)) == {m["external_id"] for n, m in enumerate(made) if n not in (2, 5, 7)}
 
     def test_a_server_that_refuses_everything_is_an_error(
@@ -267,7 +255,7 @@ class TestPush:
         text = {"name": "query", "title": "q", "required": True, "settings": {"type": "text", "use_markdown": False}}
         call(client, "POST", f"/api/v1/datasets/{made['id']}/fields", json=text)
         assert find_dataset(client, policy) is None
-        assert push_reviews(store, policy, client).new == PAIRS
+        assert push_reviews(store, policy, client, TARGETED_ONLY).new == PAIRS
         named = call(client, "GET", "/api/v1/me/datasets", params={"name": dataset_name(policy)})["items"]
         assert [d["status"] for d in named if d["name"] == dataset_name(policy)] == ["ready"]
 
@@ -276,11 +264,11 @@ class TestPush:
     ) -> None:
         make_dataset(argilla_server, dataset_name(policy), TEXT_AND_LABEL)
         with pytest.raises(ProviderError, match="asks something else"):
-            push_reviews(store, policy, client)
+            push_reviews(store, policy, client, TARGETED_ONLY)
 
     def test_no_candidates_says_what_to_run(self, store: Store, client: "Argilla") -> None:
         with pytest.raises(MissingError) as error:
-            push_reviews(store, replace(POLICY, name="nothing-mined"), client)
+            push_reviews(store, replace(POLICY, name="nothing-mined"), client, TARGETED_ONLY)
         assert error.value.hint == "uncited mine --policy nothing-mined"
 
 
@@ -288,13 +276,13 @@ class TestPull:
     def test_answers_come_home_with_reviewer_status_time_note_and_origin(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         records = on_server(client, policy)
         respond(ana, records[pair(1, 2)], "submitted", "answers", "drying works too")
         respond(bob, records[pair(1, 2)], "submitted", "unsure")
         respond(ana, records[pair(1, 3)], "discarded", None)
         respond(bob, records[pair(1, 4)], "draft", "related")
-        result = pull_reviews(store, policy, client)
+        result = pull_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.submitted, result.discarded, result.drafts, result.new) == (2, 1, 1, 3)
         assert result.problems == ()
         origin = f"argilla:{client.api_url.removeprefix('http://')}/{dataset_name(policy)}/{records[pair(1, 2)]['id']}"
@@ -317,20 +305,20 @@ class TestPull:
     def test_pulling_twice_changes_nothing(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(1, 2): "answers", pair(1, 3): "related"})
-        assert pull_reviews(store, policy, client).new == 2
-        assert pull_reviews(store, policy, client).new == 0
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 2
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 0
         assert len(reviews(store)) == 2
 
     def test_a_changed_answer_is_appended_and_becomes_the_label(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(1, 2): "answers"})
-        pull_reviews(store, policy, client)
+        pull_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(1, 2): "unrelated"})
-        assert pull_reviews(store, policy, client).new == 1
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
         assert [r["label"] for r in reviews(store)] == ["answers", "unrelated"]
         labelled = labelled_candidates(store, policy).to_pylist()
         assert {row["pair_id"]: row["label"] for row in labelled}[pair(1, 2)] == "unrelated"
@@ -338,21 +326,23 @@ class TestPull:
     def test_edited_foreign_and_deleted_records_are_reported_and_not_taken(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(1, 2): "answers", pair(1, 3): "related", pair(2, 1): "answers"})
         dataset, records = dataset_of(client, policy), on_server(client, policy)
-        edited = {**records[pair(1, 2)]["fields"], "candidate": "Something else."}
+        edited = {**records[pair(1, 2)]["fields"], "pair": "Something else."}
         call(client, "PATCH", f"/api/v1/records/{records[pair(1, 2)]['id']}", json={"fields": edited})
-        foreign = {"external_id": "mine", "fields": {"query": "q", "candidate": "c"}}
+        foreign = {"external_id": "mine", "fields": {"query": "q", "pair": "c"}}
         call(client, "PUT", f"/api/v1/datasets/{dataset.dataset_id}/records/bulk", json={"items": [foreign]})
         respond(ana, on_server(client, policy)["mine"], "submitted", "related")
-        result = pull_reviews(store, policy, client)
+        result = pull_reviews(store, policy, client, TARGETED_ONLY)
         assert result.new == 2
         assert len(result.problems) == 2
         assert any("was edited in Argilla" in p and records[pair(1, 2)]["id"] in p for p in result.problems)
         assert any("(mine) is no candidate" in p for p in result.problems)
         call(client, "DELETE", f"/api/v1/records/{records[pair(1, 3)]['id']}")
-        assert any("1 reviewed records are no longer" in p for p in pull_reviews(store, policy, client).problems)
+        assert any(
+            "1 reviewed records are no longer" in p for p in pull_reviews(store, policy, client, TARGETED_ONLY).problems
+        )
         assert len(reviews(store)) == 2
 
     def test_an_answer_that_is_no_label_is_reported(
@@ -361,22 +351,25 @@ class TestPull:
         text = {"required": True, "settings": {"type": "text"}}
         options = [{"value": value, "text": value} for value in ("answers", "perhaps")]
         label = {"name": "label", "required": True, "settings": {"type": "label_selection", "options": options}}
-        parts = {"fields": [{"name": name, **text} for name in ("query", "candidate")], "questions": [label]}
+        parts = {"fields": [{"name": name, **text} for name in ("query", "pair")], "questions": [label]}
         dataset_id = make_dataset(argilla_server, dataset_name(policy), parts)
-        shown = {p.pair_id: {"query": p.anchor, "candidate": p.chunk} for p in pairs_to_review(store, policy)}
-        items = [{"external_id": pair_id, "fields": fields} for pair_id, fields in shown.items()]
+        shown = {p.pair_id: {"query": p.anchor, "pair": p.chunk} for p in pairs_to_review(store, policy)}
+        items = [
+            {"external_id": pair_id, "fields": fields, "metadata": {SHOWN: shown_hash(fields)}}
+            for pair_id, fields in shown.items()
+        ]
         call(client, "PUT", f"/api/v1/datasets/{dataset_id}/records/bulk", json={"items": items})
         records = on_server(client, policy)
         respond(ana, records[pair(1, 2)], "submitted", "perhaps")
         respond(ana, records[pair(1, 3)], "submitted", "answers")
-        result = pull_reviews(store, policy, client)
+        result = pull_reviews(store, policy, client, TARGETED_ONLY)
         assert result.new == 1
         assert len(result.problems) == 1
         assert "ana answered 'perhaps', which is no label" in result.problems[0]
 
     def test_nothing_pushed_says_what_to_run(self, store: Store, policy: Policy, client: "Argilla") -> None:
         with pytest.raises(MissingError) as error:
-            pull_reviews(store, policy, client)
+            pull_reviews(store, policy, client, TARGETED_ONLY)
         assert error.value.hint == f"uncited review push --policy {policy.name}"
 
 
@@ -384,7 +377,7 @@ class TestSubmit:
     def test_answers_given_before_are_not_given_again(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         answers = {p.pair_id: "related" for p in pairs_to_review(store, policy)}
         assert submit_reviews(ana, policy, answers) == PAIRS
         before = on_server(client, policy)
@@ -396,7 +389,7 @@ class TestSubmit:
     def test_what_cannot_be_submitted_is_named(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         with pytest.raises(UsageError, match=r"'perhaps'.*answers, related, unrelated, unsure"):
             submit_reviews(ana, policy, {pair(1, 1): "perhaps"})
         with pytest.raises(MissingError, match="pair_unknown is not in dataset"):
@@ -408,9 +401,9 @@ class TestStatus:
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla"
     ) -> None:
         assert review_status(store, policy, client).on_server is None
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         submit_reviews(ana, policy, {pair(1, 1): "answers", pair(1, 2): "answers"})
-        pull_reviews(store, policy, client)
+        pull_reviews(store, policy, client, TARGETED_ONLY)
         records = on_server(client, policy)
         respond(bob, records[pair(1, 1)], "discarded", None)
         respond(bob, records[pair(1, 3)], "draft", "related")
@@ -501,115 +494,3 @@ def serving(pages: dict[str, Any]) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-def some_pair(number: int, anchor: int, proposed: str, label: str | None, triage: float | None) -> PairToReview:
-    return PairToReview(
-        pair_id=f"pair_{number:03}",
-        anchor=f"query {anchor}",
-        chunk=f"chunk {number}",
-        kind="text",
-        proposed=proposed,
-        sources=("uncited",),
-        rank=number,
-        score=None,
-        grade=None,
-        reference=None,
-        answer=None,
-        log_source=None,
-        label=label,
-        reason=None,
-        quote=None,
-        judge_model=None,
-        triage_score=triage,
-        reviewed=False,
-    )
-
-
-@st.composite
-def some_pairs(draw: st.DrawFn) -> list[PairToReview]:
-    one = st.tuples(
-        st.integers(0, 4),
-        st.sampled_from(["positive", "negative"]),
-        st.sampled_from(["answers", "related", "unsure", None]),
-        st.one_of(st.none(), st.floats(-1, 1)),
-    )
-    return [some_pair(number, *values) for number, values in enumerate(draw(st.lists(one, max_size=40)))]
-
-
-class TestOrder:
-    @given(some_pairs())
-    def test_disputed_pairs_come_first_and_settled_ones_last(self, pairs: list[PairToReview]) -> None:
-        ordered = in_review_order(POLICY, pairs)
-        assert sorted(p.pair_id for p in ordered) == [p.pair_id for p in pairs]
-        tiers = [tier_of(p) for p in ordered]
-        assert tiers == sorted(tiers)
-        assert in_review_order(POLICY, reversed(pairs)) == ordered, "the order of rows in the database is no matter"
-
-    @given(some_pairs())
-    def test_no_query_comes_more_than_a_few_times_in_a_row_while_another_waits(self, pairs: list[PairToReview]) -> None:
-        ordered = in_review_order(POLICY, pairs)
-        for tier in (0, 1, 2):
-            mine = [p.anchor for p in ordered if tier_of(p) == tier]
-            for start in range(len(mine) - RUN):
-                if len(set(mine[start : start + RUN + 1])) == 1:
-                    assert set(mine[start:]) == {mine[start]}
-
-    def test_among_the_unjudged_the_likely_relevant_come_first(self) -> None:
-        pairs = [some_pair(n, n, "negative", None, triage) for n, triage in enumerate([0.1, None, 0.9, 0.5])]
-        assert [p.triage_score for p in in_review_order(POLICY, pairs)] == [0.9, 0.5, 0.1, None]
-
-
-def tier_of(p: PairToReview) -> int:
-    role = {"answers": "positive", "related": "negative"}.get(p.label or "")
-    return 1 if role is None else 2 if role == p.proposed else 0
-
-
-MARKUP = st.text(st.one_of(st.sampled_from("<>&/!?;#abtltgx0 \n"), st.characters(exclude_categories=["Cs"])))
-
-
-class TestText:
-    @given(MARKUP)
-    def test_html_shows_every_text_as_it_is_and_sees_no_tag(self, text: str) -> None:
-        shown = pair_fields(text, text)["candidate"]
-        assert html.unescape(shown) == text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-        parser = Parser()
-        parser.feed(shown)
-        parser.close()
-        assert parser.found == []
-
-    @pytest.mark.parametrize("text", ["R&D costs 3 < 5 > 2; a && b", "x <- 1", "if a<1: pass", "1 << 2"])
-    def test_text_that_is_no_markup_stays_as_it_is(self, text: str) -> None:
-        assert pair_fields(text, text) == {"query": text, "candidate": text}
-
-
-class Parser(HTMLParser):
-    """Notes everything in a document that is not text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.found.append(tag)
-
-    handle_endtag = handle_comment = handle_decl = handle_pi = unknown_decl = (  # type: ignore[assignment]
-        lambda self, data: self.found.append(data)
-    )
-
-
-class TestGuidelines:
-    def test_they_hold_the_question_the_labels_and_the_examples_as_plain_text(self) -> None:
-        text = guidelines(POLICY)
-        assert POLICY.question in text
-        assert all(f"- **{label.name}**: {label.meaning}" in text for label in POLICY.labels)
-        assert "Eggs keep three weeks" in text
-        assert "<b>" not in text
-        assert r"\# Eggs &lt;b&gt;are&lt;/b&gt; \*good\*" in text
-        assert "positive" not in text, "what training makes of a label would bias the answer"
-
-    def test_long_policies_fit_what_argilla_takes(self) -> None:
-        examples = tuple(Example("q" * 8000, "c" * 8000, "answers", "r" * 1000) for _ in range(30))
-        text = guidelines(replace(POLICY, examples=examples))
-        assert len(text) <= 10_000
-        assert "## Examples" in text

@@ -16,11 +16,10 @@ from labeling import local_argilla
 from labeling.argilla_client import connect_as
 from labeling.local_argilla import Credentials, Server
 from labeling.review import PushResult, pull_reviews, push_reviews
-from labeling.review_queue import in_review_order
+from labeling.review_queue import review_queue
 from store.database import Store
 from store.policies import Example, Policy
-from store.reviews import pairs_to_review
-from tests.reviewing import LOG, POLICY, fill, judge, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, fill, judge, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -109,8 +108,8 @@ def test_a_reviewer_reads_answers_and_discards_and_the_reviews_come_home(
     reason = "The section says how to keep a starter for months, in which nobody has to feed it."
     judge(store, policy, {pair(1, 2): "answers"}, reason=reason, quote="Dry flakes keep for months")
     query, (answer, chunks) = next(iter(LOG.items()))
-    queue = [p.chunk for p in in_review_order(policy, pairs_to_review(store, policy))]
-    pushed = push_reviews(store, policy, client)
+    queue = [q.pair.chunk for q in review_queue(store, policy, TARGETED_ONLY)]
+    pushed = push_reviews(store, policy, client, TARGETED_ONLY)
 
     assert queue[0] == chunks[1]
     opened(page, pushed, queue[0])  # an uncited chunk that the judge takes for an answer comes first
@@ -138,7 +137,7 @@ def test_a_reviewer_reads_answers_and_discards_and_the_reviews_come_home(
     page.keyboard.press("Enter")
     submitted(page, 2)
 
-    result = pull_reviews(store, policy, client)
+    result = pull_reviews(store, policy, client, TARGETED_ONLY)
     assert (result.submitted, result.discarded, result.problems) == (2, 1, ())
     found = store.rows("SELECT pair_id, reviewer, status, label, note FROM reviews ORDER BY reviewed_at")
     assert {row["reviewer"] for row in found} == {"mia"}
@@ -162,7 +161,7 @@ def test_nothing_in_a_chunk_or_a_policy_runs_in_the_page(store: Store, client: "
         examples=tuple(Example(text, text, "answers", text) for text in HOSTILE),
     )
     policy = fill(store, {f"Query {attack}": (f"Answer {attack}", ["cited " + attack, "candidate " + attack])}, hostile)
-    pushed = push_reviews(store, policy, client)
+    pushed = push_reviews(store, policy, client, TARGETED_ONLY)
     assert pushed.refused == ()
 
     opened(page, pushed, f"Query {attack}")

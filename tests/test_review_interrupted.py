@@ -19,12 +19,12 @@ from labeling.local_argilla import Server
 from labeling.review import pull_reviews, push_reviews, submit_reviews
 from labeling.review_dataset import ensure_dataset, find_dataset, read_records, write_records
 from labeling.review_layout import record
-from labeling.review_queue import in_review_order
+from labeling.review_queue import review_queue
 from store.database import Store
 from store.policies import Policy
 from store.progress import silent
 from store.reviews import pairs_to_review
-from tests.reviewing import POLICY, fill, judge, large_log
+from tests.reviewing import POLICY, TARGETED_ONLY, fill, judge, large_log
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -40,6 +40,7 @@ from labeling.argilla_client import connect
 from labeling.review import pull_reviews, push_reviews
 from store.database import Store
 from store.policies import get_policy
+from store.workspace import ReviewSettings
 
 class Telling:
     def start(self, description, total): print("start", flush=True)
@@ -48,8 +49,9 @@ class Telling:
 verb, database, name = sys.argv[1:]
 with Store(Path(database)) as store:
     policy, client = get_policy(store, name), connect(Path("nowhere"))
+    settings = ReviewSettings(audit_share=0, similarity_model="")
     print("connected", flush=True)
-    {"push": push_reviews, "pull": pull_reviews}[verb](store, policy, client, progress=Telling())
+    {"push": push_reviews, "pull": pull_reviews}[verb](store, policy, client, settings, progress=Telling())
 print("done", flush=True)
 """
 
@@ -104,8 +106,8 @@ def content(client: "Argilla", policy: Policy) -> dict[str, Any]:
 
 def expected(store: Store, policy: Policy) -> dict[str, Any]:
     made = [
-        record(policy, pair, order=order, stream="targeted", label_question_id="q")
-        for order, pair in enumerate(in_review_order(policy, pairs_to_review(store, policy)), start=1)
+        record(policy, queued.pair, order=queued.order, stream=queued.stream, label_question_id="q")
+        for queued in review_queue(store, policy, TARGETED_ONLY)
     ]
     return {
         r["external_id"]: (r["fields"], r["metadata"], [(s["value"], s["agent"]) for s in r["suggestions"]])
@@ -132,7 +134,7 @@ def test_a_push_killed_at_random_moments_ends_as_an_undisturbed_one(
     assert run(argilla_server, "push", path, policy, lines=None)[-1] == "done"
     with Store(path) as store:
         assert content(client, policy) == expected(store, policy), f"seed {seed}"
-        again = push_reviews(store, policy, client)
+        again = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (again.new, again.updated, again.unchanged) == (0, 0, PAIRS)
 
 
@@ -143,7 +145,7 @@ def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
     policy = prepared(path)
     ana = connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
     with Store(path) as store:
-        push_reviews(store, policy, client)
+        push_reviews(store, policy, client, TARGETED_ONLY)
         answers = {p.pair_id: "related" for p in pairs_to_review(store, policy)[:300]}
         submit_reviews(ana, policy, answers)
     chance = random.Random()
@@ -152,7 +154,7 @@ def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
         with Store(path) as store:
             assert store.count("SELECT count(*) FROM reviews") in (0, 300), "a pull is stored whole or not at all"
     with Store(path) as store:
-        pull_reviews(store, policy, client)
+        pull_reviews(store, policy, client, TARGETED_ONLY)
         found = store.rows("SELECT pair_id, label FROM reviews")
     assert len(found) == 300
     assert {row["pair_id"]: row["label"] for row in found} == answers
