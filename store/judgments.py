@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from store.database import Store
 from store.ids import canonical_json, content_id
+from store.policies import Policy
 
 _COLUMNS: dict[str, pa.DataType] = {
     "pair_id": pa.string(),
@@ -20,8 +21,10 @@ _COLUMNS: dict[str, pa.DataType] = {
     "quote": pa.string(),
     "quote_found": pa.bool_(),
     "reason": pa.string(),
+    "confidence": pa.float64(),
     "raw_answer": pa.string(),
     "answered_model": pa.string(),
+    "prompt_characters": pa.int64(),
     "prompt_tokens": pa.int64(),
     "cached_tokens": pa.int64(),
     "completion_tokens": pa.int64(),
@@ -36,7 +39,8 @@ _COLUMNS: dict[str, pa.DataType] = {
 class Judgment:
     """One answer of a judge about a pair, or one failure to answer: exactly one of `label` and `error` is set.
 
-    Token counts are None where the server does not tell. `prompt_tokens` includes the cached ones.
+    Token counts are None where the server does not tell. `prompt_tokens` includes the cached ones. `confidence` is
+    what the judge's own numbers say of P(label); None where it gives none.
     """
 
     pair_id: str
@@ -50,8 +54,10 @@ class Judgment:
     quote: str | None = None
     quote_found: bool | None = None
     reason: str | None = None
+    confidence: float | None = None
     raw_answer: str | None = None
     answered_model: str | None = None
+    prompt_characters: int | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
@@ -74,6 +80,25 @@ def add_judge(store: Store, config: Mapping[str, object]) -> str:
     }
     store.insert("judges", pa.table(row))
     return key
+
+
+def set_judge_stages(store: Store, policy: Policy, judge_ids: Sequence[str]) -> None:
+    """Say which judges a run uses, in the order of its stages: where they differ, the last one's label counts.
+
+    They come before all judges of earlier runs.
+    """
+    store.insert(
+        "judge_stages",
+        pa.table(
+            {
+                "labelling_fingerprint": [policy.labelling_fingerprint] * len(judge_ids),
+                "judge_id": pa.array(judge_ids, pa.string()),
+                "stage": pa.array(range(1, len(judge_ids) + 1), pa.int32()),
+                "started_at": [datetime.now(UTC)] * len(judge_ids),
+            }
+        ),
+        replace=True,
+    )
 
 
 def add_judgments(store: Store, judgments: Sequence[Judgment]) -> None:
