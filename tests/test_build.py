@@ -13,9 +13,9 @@ from store.errors import InvalidDataError, MissingError, UsageError
 from store.ids import anchor_id, chunk_id
 from store.labels import labelled_candidates
 from store.policies import add_policy
-from store.text import NEAR_DUPLICATE, normalised, similarity
+from store.text import NEAR_DUPLICATE, NEAR_QUERY, normalised, query_trigrams, similarity
 from tests.labelled_store import POLICY, distinct, fill, judge, log, pair, question, review
-from train.alike import NEAR_QUERY, Alike, _trigrams, alike_chunks, alike_queries
+from train.alike import Alike, alike_chunks, alike_queries
 from train.splits import assign_splits, split_groups
 from train.triplets import BuildResult, build
 
@@ -346,7 +346,7 @@ def test_alike_chunks_are_those_whose_similarity_reaches_the_threshold(texts: li
 @settings(max_examples=150)
 def test_alike_queries_are_those_that_share_their_trigrams(texts: list[str]) -> None:
     def same(one: str, two: str) -> bool:
-        left, right = _trigrams(normalised(one)), _trigrams(normalised(two))
+        left, right = query_trigrams(normalised(one)), query_trigrams(normalised(two))
         return normalised(one) == normalised(two) or len(left & right) / len(left | right) >= NEAR_QUERY
 
     named = {f"t{i}": text for i, text in enumerate(texts)}

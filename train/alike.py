@@ -5,11 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
-
-# Queries are too short for runs of five words. On real logs (TREC RAG 2024, TREC DL, Cranfield) no two different
-# questions share 0.7 of their character trigrams but for one pair; a dropped article or plural stays above it.
-NEAR_QUERY = 0.7
+from store.text import NEAR_DUPLICATE, NEAR_QUERY, Shingles, normalised, overlap, query_trigrams, shingles
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +37,7 @@ def alike_chunks(texts: Mapping[str, str]) -> Alike:
 
 def alike_queries(texts: Mapping[str, str]) -> Alike:
     """Compare queries, given by id, by the Jaccard index of their character trigrams."""
-    return _alike(texts, _trigrams, NEAR_QUERY)
-
-
-def _trigrams(normal: str) -> Shingles:
-    padded = f" {normal} "
-    return frozenset(hash(padded[i : i + 3]) for i in range(max(1, len(padded) - 2)))
+    return _alike(texts, query_trigrams, NEAR_QUERY)
 
 
 def _alike(texts: Mapping[str, str], features: Callable[[str], Shingles], threshold: float) -> Alike:
