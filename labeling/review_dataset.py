@@ -11,6 +11,7 @@ from labeling.argilla_client import RefusedError, call, workspace_id
 from labeling.review_layout import (
     LABEL,
     ORDER,
+    conflicts_name,
     dataset_name,
     fields,
     fits,
@@ -57,14 +58,19 @@ class Dataset:
         return f"argilla:{urlsplit(self.address).netloc}/{self.name}/"
 
 
-def find_dataset(client: "Argilla", policy: Policy) -> Dataset | None:
+def find_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False) -> Dataset | None:
     """Return the dataset of a policy, or None while there is none that is complete.
+
+    Args:
+        client: of the server.
+        policy: whose reviews the dataset holds.
+        adjudication: the one that holds what reviewers disagree about, instead of the one for all.
 
     Raises:
         ProviderError: Argilla failed, or the dataset of this name asks for no label.
     """
     workspace = workspace_id(client)
-    listed = _listed(client, policy, workspace)
+    listed = _listed(client, _name(policy, adjudication), workspace)
     if listed is None or listed["status"] != "ready":
         return None
     asked = call(client, "GET", f"/api/v1/datasets/{listed['id']}/questions")["items"]
@@ -74,6 +80,10 @@ def find_dataset(client: "Argilla", policy: Policy) -> Dataset | None:
     return Dataset(str(listed["id"]), listed["name"], workspace, str(label["id"]), client.api_url)
 
 
+def _name(policy: Policy, adjudication: bool) -> str:
+    return conflicts_name(policy) if adjudication else dataset_name(policy)
+
+
 def _other(client: "Argilla", policy: Policy, name: str) -> ProviderError:
     return ProviderError(
         f"dataset {name!r} on {client.api_url} asks something else than policy {policy.name!r}",
@@ -81,24 +91,24 @@ def _other(client: "Argilla", policy: Policy, name: str) -> ProviderError:
     )
 
 
-def required_dataset(client: "Argilla", policy: Policy) -> Dataset:
-    """Return the dataset of a policy.
+def required_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False) -> Dataset:
+    """Return the dataset of a policy (`adjudication` as for `find_dataset`).
 
     Raises:
         MissingError: there is none.
         ProviderError: as `find_dataset`.
     """
-    found = find_dataset(client, policy)
+    found = find_dataset(client, policy, adjudication=adjudication)
     if found is None:
         raise MissingError(
-            f"{client.api_url} has no dataset {dataset_name(policy)!r} yet",
-            hint=f"uncited review push --policy {policy.name}",
+            f"{client.api_url} has no dataset {_name(policy, adjudication)!r} yet",
+            hint=f"uncited review {'conflicts --push' if adjudication else 'push'} --policy {policy.name}",
         )
     return found
 
 
-def ensure_dataset(client: "Argilla", policy: Policy) -> Dataset:
-    """Return the dataset of a policy, making it if need be.
+def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False) -> Dataset:
+    """Return the dataset of a policy (`adjudication` as for `find_dataset`), making it if need be.
 
     A dataset takes records only when it is published, so what a killed run left half-made holds nothing and is
     made anew.
@@ -106,36 +116,38 @@ def ensure_dataset(client: "Argilla", policy: Policy) -> Dataset:
     Raises:
         ProviderError: Argilla failed, or the dataset of this name asks something else.
     """
-    found = find_dataset(client, policy)
+    found = find_dataset(client, policy, adjudication=adjudication)
     if found is not None:
         path = f"/api/v1/datasets/{found.dataset_id}"
-        if not fits(policy, *(call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions"))):
+        described = (call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions"))
+        if not fits(policy, *described, adjudication=adjudication):
             raise _other(client, policy, found.name)
         return found
     workspace = workspace_id(client)
-    half_made = _listed(client, policy, workspace)
+    name = _name(policy, adjudication)
+    half_made = _listed(client, name, workspace)
     if half_made is not None:
         call(client, "DELETE", f"/api/v1/datasets/{half_made['id']}")
     settings = {
-        "name": dataset_name(policy),
+        "name": name,
         "workspace_id": workspace,
         "guidelines": guidelines(policy),
         "allow_extra_metadata": True,
     }
     path = f"/api/v1/datasets/{call(client, 'POST', '/api/v1/datasets', json=settings)['id']}"
-    for part, described in (
-        ("fields", fields(policy)),
+    for part, items in (
+        ("fields", fields(policy, adjudication=adjudication)),
         ("questions", questions(policy)),
         ("metadata-properties", metadata_properties()),
     ):
-        for item in described:
+        for item in items:
             call(client, "POST", f"{path}/{part}", json=item)
     call(client, "PUT", f"{path}/publish")
-    return required_dataset(client, policy)
+    return required_dataset(client, policy, adjudication=adjudication)
 
 
-def _listed(client: "Argilla", policy: Policy, workspace: str) -> Json | None:
-    named = {"name": dataset_name(policy), "workspace_id": workspace}
+def _listed(client: "Argilla", name: str, workspace: str) -> Json | None:
+    named = {"name": name, "workspace_id": workspace}
     listed = call(client, "GET", "/api/v1/me/datasets", params=named)["items"]
     # Older servers do not know these filters and list everything.
     same = [d for d in listed if d["name"] == named["name"] and str(d["workspace_id"]) == workspace]
