@@ -1,6 +1,7 @@
 """A real Argilla server for tests, and the few calls of its API that they make."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -61,3 +62,26 @@ TEXT_AND_LABEL: dict[str, list[dict[str, Any]]] = {
         }
     ],
 }
+
+
+def push(server: Server, dataset_id: str, count: int, first: int = 0) -> None:
+    items = [{"external_id": str(n), "fields": {"text": f"text number {n}"}} for n in range(first, first + count)]
+    ask(server, "PUT", f"/datasets/{dataset_id}/records/bulk", {"items": items})
+
+
+def record_ids(server: Server, dataset_id: str) -> list[str]:
+    return [r["id"] for r in ask(server, "GET", f"/datasets/{dataset_id}/records?limit=1000")["items"]]
+
+
+def submit(server: Server, record_id: str, key: str, label: str = "yes") -> None:
+    body = {"status": "submitted", "values": {"label": {"value": label}}}
+    ask(server, "POST", f"/records/{record_id}/responses", body, key)
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 10) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False

@@ -3,18 +3,14 @@
 import errno
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
 import stat
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,7 @@ from labeling import local_argilla
 from labeling.local_argilla import Server, environment
 from store.errors import MissingError, ProviderError, UsageError
 from store.progress import silent
-from tests.local_argilla_fixtures import TEXT_AND_LABEL, ask, make_dataset
+from tests.local_argilla_fixtures import TEXT_AND_LABEL, ask, eventually, make_dataset, push, record_ids, submit
 
 
 @pytest.fixture
@@ -34,29 +30,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     """A home whose server, if a test starts one, does not outlive the test."""
     yield tmp_path / "argilla"
     local_argilla.down(tmp_path / "argilla")
-
-
-def push(server: Server, dataset_id: str, count: int, first: int = 0) -> None:
-    items = [{"external_id": str(n), "fields": {"text": f"text number {n}"}} for n in range(first, first + count)]
-    ask(server, "PUT", f"/datasets/{dataset_id}/records/bulk", {"items": items})
-
-
-def record_ids(server: Server, dataset_id: str) -> list[str]:
-    return [r["id"] for r in ask(server, "GET", f"/datasets/{dataset_id}/records?limit=1000")["items"]]
-
-
-def submit(server: Server, record_id: str, key: str, label: str = "yes") -> None:
-    body = {"status": "submitted", "values": {"label": {"value": label}}}
-    ask(server, "POST", f"/records/{record_id}/responses", body, key)
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_review_round_through_the_sdk(argilla_server: Server) -> None:
@@ -316,52 +289,6 @@ def test_a_failed_installation_tells_why_and_leaves_nothing(tmp_path: Path, monk
     assert left == ["argilla-server-2.8.0.lock"]
 
 
-def test_background_jobs_run_without_redis(home: Path) -> None:
-    check_that_statuses_are_counted_again(local_argilla.up(home))
-
-
-def test_background_jobs_run_in_a_worker_where_there_is_a_redis(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    serve = f"import fakeredis; fakeredis.TcpFakeServer(('127.0.0.1', {port}), server_type='redis').serve_forever()"
-    stand_in = [str(environment.ensure(silent)), "-c", serve]
-    command = [real, "--port", str(port), "--save", ""] if (real := shutil.which("redis-server")) else stand_in
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as redis:
-        try:
-            assert eventually(lambda: is_listening(port))
-            monkeypatch.setenv("ARGILLA_REDIS_URL", f"redis://127.0.0.1:{port}/0")
-            server = local_argilla.up(home)
-            check_that_statuses_are_counted_again(server)
-            workers = psutil.Process(server.pid).children()
-            assert len(workers) == 1
-            os.kill(server.pid, signal.SIGKILL)
-            assert psutil.wait_procs(workers, timeout=10)[1] == []
-        finally:
-            redis.kill()
-
-
-def is_listening(port: int) -> bool:
-    with closing(socket.socket()) as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def check_that_statuses_are_counted_again(server: Server) -> None:
-    dataset_id = make_dataset(server, "jobs", TEXT_AND_LABEL)
-    push(server, dataset_id, 3)
-    for record_id in record_ids(server, dataset_id):
-        submit(server, record_id, server.api_key)
-    with closing(sqlite3.connect(server.home / "argilla.db")) as database, database:
-        database.execute("UPDATE records SET status = 'pending'")
-
-    def completed() -> int:
-        count: int = ask(server, "GET", f"/datasets/{dataset_id}/progress")["completed"]
-        return count
-
-    assert completed() == 0
-    ask(server, "PATCH", f"/datasets/{dataset_id}", {"guidelines": "Any update makes Argilla count again."})
-    assert eventually(lambda: completed() == 3, within_s=30)
-
-
 def test_statuses_that_a_killed_server_left_wrong_are_right_after_its_return(home: Path) -> None:
     server = local_argilla.up(home)
     dataset_id = make_dataset(server, "statuses", TEXT_AND_LABEL)
@@ -375,54 +302,3 @@ def test_statuses_that_a_killed_server_left_wrong_are_right_after_its_return(hom
     server = local_argilla.up(home)
     records = ask(server, "GET", f"/datasets/{dataset_id}/records")["items"]
     assert [record["id"] for record in records if record["status"] == "completed"] == [first]
-
-
-def test_webhooks_are_called_once_there_are_any(argilla_server: Server) -> None:
-    received: list[dict[str, Any]] = []
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    dataset_id = make_dataset(argilla_server, "hooked", TEXT_AND_LABEL)
-    push(argilla_server, dataset_id, 2)
-    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.server_port}/"
-        events = ["response.created", "record.completed"]
-        hook = ask(argilla_server, "POST", "/webhooks", {"url": url, "events": events})
-        first, second = record_ids(argilla_server, dataset_id)
-        submit(argilla_server, first, argilla_server.api_key)
-        assert eventually(lambda: {event["type"] for event in received} == set(events))
-        ask(argilla_server, "DELETE", f"/webhooks/{hook['id']}")
-        submit(argilla_server, second, argilla_server.api_key)
-        time.sleep(0.3)
-        listener.shutdown()
-        thread.join()
-    assert len(received) == 2
-
-
-def test_reviewers_and_a_push_at_the_same_time_lose_nothing(argilla_server: Server) -> None:
-    dataset_id = make_dataset(argilla_server, "busy", TEXT_AND_LABEL, min_submitted=20)
-    push(argilla_server, dataset_id, 10)
-    targets = record_ids(argilla_server, dataset_id)
-    reviewers = [local_argilla.add_user(argilla_server.home, f"reviewer{n}").api_key for n in range(20)]
-
-    def review(key: str) -> None:
-        for record_id in targets:
-            submit(argilla_server, record_id, key)
-
-    with ThreadPoolExecutor(21) as pool:
-        pushing = [pool.submit(push, argilla_server, dataset_id, 100, 1000 * n) for n in range(1, 6)]
-        for done in [*pushing, *(pool.submit(review, key) for key in reviewers)]:
-            done.result()
-    progress = ask(argilla_server, "GET", f"/datasets/{dataset_id}/progress")
-    assert (progress["total"], progress["completed"]) == (510, 10)
-    log = (argilla_server.home / "server.log").read_text()
-    assert "database is locked" not in log
