@@ -1,0 +1,164 @@
+"""The calibration of a policy's judges against people, and its picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from labeling.calibration import Calibration, Method, Recalibration, calibrate
+from labeling.judge_quality import relevance
+from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_of, newest_map, put_calibration
+from store.database import Store
+from store.errors import MissingError, UsageError
+from store.policies import Policy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+_ENOUGH_BLIND = 100  # pairs, from which the others are left out
+
+Origin = Literal["the endpoint's probabilities", "repeated asks", "the label alone"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCalibration:
+    """One judge's calibration, and what it rests on.
+
+    `reviews` says which reviews were used, `confidence` where the judge's came from; `unsure` counts the pairs left
+    out because the judge gave an excluded label.
+    """
+
+    judge_id: str
+    model: str
+    reviews: str
+    confidence: Origin
+    unsure: int
+    calibration_id: str
+    calibration: Calibration
+
+
+def calibrate_judges(store: Store, policy: Policy, *, rng: "np.random.Generator") -> list[JudgeCalibration]:
+    """Calibrate every judge of a policy against people's labels, and store the maps.
+
+    Reviews from the audit and imported ones that were given without a suggestion are used alone where there are
+    enough: people lean towards what they are shown, and targeted reviews are no sample of anything.
+
+    Raises:
+        MissingError: no pair has both a judgment and a review.
+    """
+    done = []
+    for judge_id, config in judges_of(store, policy).items():
+        rows = judged_and_reviewed(store, policy, judge_id)
+        blind = [row for row in rows if row.blind]
+        used = blind if len(blind) >= _ENOUGH_BLIND else rows
+        kept = [row for row in used if "excluded" not in (policy.role(row.label), policy.role(row.human))]
+        if kept:
+            done.append(_calibrated(store, policy, judge_id, str(config.get("model")), used, kept, rng))
+    if not done:
+        raise MissingError(
+            f"no pair of {policy.name} has both a judge's and people's label",
+            hint=f"uncited review push --policy {policy.name}",
+        )
+    return done
+
+
+def _calibrated(
+    store: Store,
+    policy: Policy,
+    judge_id: str,
+    model: str,
+    used: Sequence[JudgedAndReviewed],
+    kept: Sequence[JudgedAndReviewed],
+    rng: "np.random.Generator",
+) -> JudgeCalibration:
+    origin = _origin(kept)
+    said = [relevance(policy, row.label, _confidence(row, origin)) for row in kept]
+    relevant = [policy.role(row.human) == "positive" for row in kept]
+    found = calibrate(said, relevant, [row.anchor_id for row in kept], rng=rng)
+    key = put_calibration(
+        store,
+        policy,
+        judge_id,
+        fitted_to=[(row.pair_id, p, row.human) for row, p in zip(kept, said, strict=True)],
+        method=found.recalibration.method,
+        parameters=found.recalibration.parameters,
+        report={**asdict(found), "confidence": origin},
+    )
+    blind = sum(row.blind for row in kept)
+    reviews = (
+        f"{blind} blind reviews (audit, or imported without a suggestion)"
+        if blind == len(kept)
+        else f"{len(kept)} reviews, {blind} of them blind: people saw the others with a suggestion, or they were chosen"
+    )
+    return JudgeCalibration(judge_id, model, reviews, origin, len(used) - len(kept), key, found)
+
+
+def _origin(rows: Sequence[JudgedAndReviewed]) -> Origin:
+    """Choose one source for all pairs, since numbers of two kinds do not compare."""
+    if all(row.confidence is not None for row in rows):
+        return "the endpoint's probabilities"
+    return "repeated asks" if all(row.asks for row in rows) else "the label alone"
+
+
+def _confidence(row: JudgedAndReviewed, origin: Origin) -> float | None:
+    """Return P(label): the endpoint's, or the share of all asks, the first one included, that gave the label."""
+    if origin == "the endpoint's probabilities":
+        return row.confidence
+    return (1 + row.agreeing) / (1 + row.asks) if origin == "repeated asks" else None
+
+
+def relevance_map(store: Store, policy: Policy, judge_id: str) -> Callable[[float], float] | None:
+    """Return what makes a calibrated chance of relevance of a judge's (`judge_quality.relevance`); None: no map."""
+    import numpy as np
+
+    stored = newest_map(store, policy, judge_id)
+    if stored is None:
+        return None
+    method: Method = stored.method  # type: ignore[assignment]
+    recalibration = Recalibration(method, stored.parameters)
+    return lambda probability: float(recalibration(np.array([probability]))[0])
+
+
+def draw(calibrations: Sequence[JudgeCalibration], file: Path) -> None:
+    """Draw reliability diagrams, one a judge; the ending of the file's name chooses the format.
+
+    Raises:
+        UsageError: the file cannot be written, or its ending names no picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(calibrations), 4.6), layout="constrained")
+    for axes, done in zip(figure.subplots(1, len(calibrations), squeeze=False)[0], calibrations, strict=True):
+        _draw_one(axes, done)
+    try:
+        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot draw {file}: {error}", hint="give a name that ends in .png or .svg") from error
+
+
+def _draw_one(axes: "Axes", done: JudgeCalibration) -> None:
+    found = done.calibration
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
+    shown = [("as it is", found.curve, "#1f77b4"), (f"{found.recalibration.method} map", found.curve_after, "#d62728")]
+    for name, bins, colour in shown:
+        if bins:
+            axes.errorbar(
+                [b.predicted for b in bins],
+                [b.relevant for b in bins],
+                yerr=[[b.relevant - b.low for b in bins], [b.high - b.relevant for b in bins]],
+                marker="o",
+                markersize=4,
+                linewidth=1,
+                capsize=2,
+                color=colour,
+                label=name,
+            )
+    axes.set(
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        xlabel="judge's chance of relevance, mean of bin",
+        ylabel="share that people call relevant",
+        title=f"{done.model}, {found.pairs} pairs",
+    )
+    axes.legend(loc="upper left", frameon=False)
