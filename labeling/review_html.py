@@ -63,7 +63,7 @@ def folded(text: str) -> str:
 def columns(*parts: tuple[str, str]) -> str:
     """Put (heading, HTML) beside each other, or below each other where there is no room."""
     cells = (
-        f'<div style="flex:1 1 17em;min-width:0"><small>{_escaped(heading)}</small>{content}</div>'
+        f'<div style="flex:1 1 22em;min-width:0"><small>{_escaped(heading)}</small>{content}</div>'
         for heading, content in parts
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(cells)}</div>'
