@@ -16,7 +16,7 @@ from argilla_server.models import Vector  # noqa: E402
 from . import engine, speed  # noqa: E402, F401 - importing the engine registers it
 
 speed.apply()
-# Argilla 2.8 answers 500 to its own page's "Find similar": it sends a record's vectors without having loaded their names.
+# Argilla 2.8 answers 500 to the "Find similar" of its own page: it sends vectors without having loaded their names.
 _names = Vector.__mapper__.get_property("vector_settings")
 _names.lazy, _names.strategy_key = "selectin", (("lazy", "selectin"),)
 if not _HAS_REDIS:
