@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import argilla, intake, judge, policy, review, training, workspace
+from commands import argilla, intake, judge, policy, review, reviewers, training, workspace
 from store.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command()(intake.mine)
 app.add_typer(judge.app, name="judge")
 app.command()(judge.triage)
 app.add_typer(argilla.app, name="argilla")
+review.app.command()(reviewers.agreement)
+review.app.command()(reviewers.conflicts)
 app.add_typer(review.app, name="review")
 app.command()(training.build)
 app.command()(training.export)

@@ -57,3 +57,45 @@ def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution 
         """,
         {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
     )
+
+
+def votes(store: Store, policy: Policy) -> pa.Table:
+    """Return what each reviewer last answered about each candidate pair of a policy, without adjudications.
+
+    Returns:
+        Columns anchor_id, pair_id, reviewer, label (null where the pair was discarded), stream; ordered by pair_id,
+        reviewer.
+    """
+    return store.table(
+        """
+        SELECT anchor_id, pair_id, reviewer, label, stream
+        FROM votes JOIN (FROM candidate_pairs WHERE policy_name = $policy) AS candidates USING (pair_id)
+        WHERE labelling_fingerprint = $fingerprint ORDER BY pair_id, reviewer
+        """,
+        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
+    )
+
+
+def audited_pairs(store: Store, policy: Policy, *, resolution: Resolution) -> pa.Table:
+    """Return the candidate pairs that chance drew into the audit and people answered blind, with the judge's label.
+
+    Returns:
+        Columns anchor_id, pair_id, label (what people settled; null where they did not), judged (the judge's label;
+        null where there is none); ordered by pair_id.
+    """
+    return store.table(
+        """
+        WITH blind AS (
+            SELECT pair_id FROM votes SEMI JOIN (
+                FROM review_streams WHERE labelling_fingerprint = $fingerprint AND stream = 'audit'
+            ) USING (pair_id)
+            WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id HAVING bool_and(stream = 'audit')
+        )
+        SELECT anchor_id, pair_id, settled.label, judgments.label AS judged
+        FROM blind JOIN (FROM candidate_pairs WHERE policy_name = $policy) AS candidates USING (pair_id)
+        JOIN (FROM labels($resolution) WHERE labelling_fingerprint = $fingerprint) AS settled USING (pair_id)
+        LEFT JOIN (FROM current_judgments WHERE labelling_fingerprint = $fingerprint) AS judgments USING (pair_id)
+        ORDER BY pair_id
+        """,
+        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
+    )

@@ -1,0 +1,147 @@
+"""`uncited review`, for more than one person: how far they agree, what they disagree about, answers in a terminal."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+
+if TYPE_CHECKING:
+    from labeling.agreement import Agreement
+    from labeling.agreement_report import AgreementReport
+    from labeling.query_bootstrap import Estimate
+    from printing import Output
+    from store.disputes import Answer, Dispute
+
+_QUERY_SHOWN = 300  # characters
+_CHUNK_SHOWN = 600
+
+
+def agreement(
+    policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Measure how far reviewers agree, with each other and with the judge, and show where they do not."""
+    from labeling.agreement_report import agreement_report
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        resolution = session.workspace.settings.review.resolution
+        result = agreement_report(session.store, session.policy(policy), resolution=resolution)
+    out = session.out
+    if out.json(result):
+        return
+    _print_coefficients(out, result)
+    _print_labels_and_reviewers(out, result)
+    for confusion in result.confusions:
+        if confusion.examples:
+            out.line(f"\n{confusion.one} or {confusion.other}? {confusion.times} times, about {confusion.pairs} pairs")
+            for dispute in confusion.examples:
+                _print_dispute(out, dispute)
+    if result.open_disputes:
+        out.next(f"uncited review conflicts --policy {policy}")
+
+
+def conflicts(
+    policy: PolicyOption,
+    push: Annotated[bool, typer.Option("--push", help="Put them before an adjudicator in Argilla.")] = False,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List the pairs about which reviewers disagree and nobody has decided yet."""
+    from labeling.argilla_client import connect
+    from labeling.conflicts import open_conflicts, push_conflicts
+
+    pushed = None
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.policy(policy)
+        found = [conflict.dispute for conflict in open_conflicts(session.store, chosen)]
+        if push:
+            with session.out.progress() as bar:
+                client = connect(session.workspace.argilla_home)
+                pushed = push_conflicts(session.store, chosen, client, progress=bar)
+    out = session.out
+    if not out.json({"conflicts": found, "pushed": pushed}):
+        for dispute in found:
+            _print_dispute(out, dispute)
+        out.line(f"{len(found)} conflicts wait for an adjudicator")
+        if session.workspace.settings.review.resolution == "strict":
+            out.note("The rule of resolution is strict: an adjudication makes no label ([review] in uncited.toml)")
+        if pushed:
+            out.line(
+                f"{pushed.dataset}: {pushed.new} records new, {pushed.updated} updated, {pushed.unchanged} unchanged,"
+                f" {pushed.answered} answered and not pulled yet, {pushed.withdrawn} settled and taken out"
+            )
+            for record, reason in pushed.refused:
+                out.line(f"refused: {record}: {reason}")
+            if pushed.url:
+                out.line(f"Adjudicate them at {pushed.url}")
+            out.next(f"uncited review pull --policy {policy}")
+        elif found:
+            commands = (f"conflicts --push --policy {policy}", f"terminal --conflicts --policy {policy}")
+            out.next(*(f"uncited review {command}" for command in commands))
+    if pushed and pushed.refused:
+        raise typer.Exit(6)
+
+
+def _print_coefficients(out: "Output", result: "AgreementReport") -> None:
+    judge = result.judge
+    columns: dict[str, Agreement] = {**result.streams, "judge, people": judge.agreement}
+    rows: list[list[object]] = [
+        ["pairs with two answers", *(f"{a.pairs:,}" for a in columns.values())],
+        ["of so many queries", *(f"{a.queries:,}" for a in columns.values())],
+        ["pairs with one answer", *(f"{a.single:,}" for a in columns.values())],
+    ]
+    reasons: dict[str, None] = {}
+    for name in result.streams["all"].coefficients:
+        estimates = {column: a.coefficients[name] for column, a in columns.items()}
+        rows.append([name, *(_shown(estimate) for estimate in estimates.values())])
+        reasons |= {f"{name} ({column}): {e.reason}": None for column, e in estimates.items() if e.reason}
+    out.table(f"Agreement under {result.policy}, with 95 % intervals", ("", *columns), rows)
+    for reason in reasons:
+        out.note(reason)
+    out.line(
+        f"The judge is compared on the {judge.audited} pairs drawn at random and answered blind"
+        f" ({judge.unsettled} without a label of people, {judge.unjudged} without a judgment)."
+    )
+
+
+def _print_labels_and_reviewers(out: "Output", result: "AgreementReport") -> None:
+    people, judge = result.streams["all"], result.judge.agreement
+    labels = []
+    for name in sorted({*people.labels, *judge.labels}):
+        row: list[object] = [name]
+        for found in (people.labels.get(name), judge.labels.get(name)):
+            row += [found.answers, _shown(found.agreement)] if found else [0, ""]
+        labels.append(row)
+    columns = ("label", "answers", "another says so too", "judge, people: answers", "the other says so too")
+    out.table("Labels", columns, labels)
+    rows = [(name, r.pairs, _shown(r.agreement), _shown(r.kappa)) for name, r in people.reviewers.items()]
+    out.table("Reviewers, each against the others", ("reviewer", "pairs", "agreement", "kappa"), rows)
+    out.table("Two by two", ("reviewer", "and", "pairs of both", "disagreements"), result.together)
+
+
+def _shown(estimate: "Estimate") -> str:
+    if estimate.value is None:
+        return "-"
+    interval = f" ({estimate.low:.2f} to {estimate.high:.2f})" if estimate.low is not None else ""
+    return f"{estimate.value:.2f}{interval}"
+
+
+def _print_dispute(out: "Output", dispute: "Dispute") -> None:
+    from labeling.untrusted_text import one_line
+
+    out.line(f"  query:  {one_line(dispute.anchor, _QUERY_SHOWN)}")
+    out.line(f"  chunk:  {one_line(dispute.chunk, _CHUNK_SHOWN)}")
+    for answer in dispute.answers:
+        out.line(f"  {_said(answer)}")
+    if dispute.adjudication:
+        out.line(f"  adjudicated by {_said(dispute.adjudication)}")
+    out.line(f"  {dispute.pair_id}\n")
+
+
+def _said(answer: "Answer") -> str:
+    from labeling.agreement_report import DISCARDED
+    from labeling.untrusted_text import one_line
+
+    note = f" ({one_line(answer.note, _QUERY_SHOWN)})" if answer.note else ""
+    return f"{one_line(answer.reviewer, _QUERY_SHOWN)}: {answer.label or DISCARDED}{note}"
