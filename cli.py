@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import argilla, intake, judge, policy, review, reviewers, training, workspace
+from commands import argilla, intake, judge, judge_reports, policy, review, reviewers, training, workspace
 from store.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("import")(intake.import_)
 app.add_typer(policy.app, name="policy")
 app.command()(intake.mine)
 app.add_typer(judge.app, name="judge")
+for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, judge_reports.calibrate):
+    judge.app.command()(report)
 app.command()(judge.triage)
 app.add_typer(argilla.app, name="argilla")
 review.app.command()(reviewers.agreement)

@@ -27,7 +27,8 @@ def judge_costs(store: Store, policy_name: str | None = None) -> list[dict[str, 
         policy_name: only questions under this policy, in any of its versions; None for all.
 
     Returns:
-        One dict a (policy, judge, purpose, day), the oldest first: policy, judge_id, model, base_url, purpose
+        One dict a (policy, judge, purpose, day), the oldest first: policy, stage (1-based: where the judge stood when
+        it was last used; None: alone, or long ago), judge_id, model, base_url, purpose
         ('judge', or 'calibrate' for repeated questions), day (UTC), calls, failed (calls without a usable answer),
         prompt_tokens (cached ones included), cached_tokens, completion_tokens (reasoning ones included),
         reasoning_tokens, cost_usd (of the calls with a known price), unpriced (answered calls without one), seconds
@@ -36,7 +37,7 @@ def judge_costs(store: Store, policy_name: str | None = None) -> list[dict[str, 
     return store.rows(
         _ASKED
         + """
-        SELECT coalesce(policy, labelling_fingerprint) AS policy, judge_id, config ->> '$.model' AS model,
+        SELECT coalesce(policy, labelling_fingerprint) AS policy, stage, judge_id, config ->> '$.model' AS model,
                config ->> '$.base_url' AS base_url, purpose, CAST(CAST(asked_at AS DATE) AS VARCHAR) AS day,
                count(*) AS calls, count(*) FILTER (failed) AS failed,
                CAST(coalesce(sum(prompt_tokens), 0) AS BIGINT) AS prompt_tokens,
@@ -47,10 +48,11 @@ def judge_costs(store: Store, policy_name: str | None = None) -> list[dict[str, 
                count(*) FILTER (cost_usd IS NULL AND duration_ms IS NOT NULL) AS unpriced,
                coalesce(sum(duration_ms), 0) / 1000.0 AS seconds
         FROM asked LEFT JOIN named USING (labelling_fingerprint) LEFT JOIN judges USING (judge_id)
+        LEFT JOIN judge_stages USING (labelling_fingerprint, judge_id)
         WHERE $policy IS NULL OR labelling_fingerprint IN (
             SELECT labelling_fingerprint FROM policies WHERE name = $policy
         )
-        GROUP BY ALL ORDER BY day, policy, model, judge_id, purpose
+        GROUP BY ALL ORDER BY day, policy, stage, model, judge_id, purpose
         """,
         {"policy": policy_name},
     )

@@ -1,0 +1,75 @@
+"""What a judge was asked about a pair, letter by letter, and what it said."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from labeling.few_shot import FrozenExamples
+from labeling.prompts import Message, Prompt, messages
+from store.database import Store
+from store.errors import MissingError
+from store.ids import content_id
+from store.judgment_history import StoredPair, judgments_of_pair
+from store.policies import get_policy_by_id
+
+
+@dataclass(frozen=True, slots=True)
+class SentPrompt:
+    """A prompt rendered again. `messages` is None where `reason` says why that is no longer possible."""
+
+    prompt_id: str
+    messages: tuple[Message, ...] | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairHistory:
+    """A pair, the judgments of it (columns of the table, with model and policy), the oldest first, and their prompts.
+
+    Every judgment's `prompt_id` is a key of `prompts`.
+    """
+
+    pair: StoredPair
+    judgments: tuple[Mapping[str, object], ...]
+    prompts: Mapping[str, SentPrompt]
+
+
+def pair_history(store: Store, pair: StoredPair) -> PairHistory:
+    """Return all that judges were asked about a pair and answered."""
+    shown, prompts = [], {}
+    for row in judgments_of_pair(store, pair.pair_id):
+        config = json.loads(str(row.pop("config")))
+        prompt_id = str(row["prompt_id"])
+        if prompt_id not in prompts:
+            prompts[prompt_id] = _render(store, pair, row, config)
+        shown.append({**row, "model": config.get("model"), "base_url": config.get("base_url")})
+    return PairHistory(pair, tuple(shown), prompts)
+
+
+def _render(store: Store, pair: StoredPair, judgment: Mapping[str, object], config: Mapping[str, object]) -> SentPrompt:
+    """Render a prompt from what is stored, and believe it only if its hash is that of the prompt sent."""
+    prompt_id = str(judgment["prompt_id"])
+    if judgment["policy_id"] is None:
+        return SentPrompt(prompt_id, None, "the policy is not in this workspace")
+    if "prompt" not in config:
+        return SentPrompt(prompt_id, None, "this judge reads the two texts, and no prompt")
+    shown = None
+    if "examples" in config:
+        frozen = cast("Mapping[str, object]", config["examples"])
+        try:
+            shown = FrozenExamples(store, str(frozen["set"])).nearest(pair.anchor)
+        except MissingError as error:
+            return SentPrompt(prompt_id, None, error.message)
+    reference = judgment["reference"]
+    rendered = messages(
+        cast("Prompt", config["prompt"]),
+        get_policy_by_id(store, str(judgment["policy_id"])),
+        anchor=pair.anchor,
+        chunk=pair.chunk,
+        reference=None if reference is None else str(reference),
+        examples=shown,
+    )
+    if content_id("prompt", list(rendered)) != prompt_id:
+        return SentPrompt(prompt_id, None, "the way prompts are put together has changed since it was sent")
+    return SentPrompt(prompt_id, rendered)
