@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from labeling.argilla_client import RefusedError, call, workspace_id
+from labeling.review_guidelines import guidelines
 from labeling.review_layout import (
     LABEL,
     ORDER,
@@ -15,7 +16,6 @@ from labeling.review_layout import (
     dataset_name,
     fields,
     fits,
-    guidelines,
     metadata_properties,
     questions,
 )

@@ -52,7 +52,7 @@ def _space(found: re.Match[str]) -> str:
 
 def paragraph(text: str, style: str = "") -> str:
     """Render a text as it is, with its lines and spaces."""
-    return _block(_escaped(_clean(text)), style)
+    return _block(_escaped(_one_newline(text)), style)
 
 
 def folded(text: str) -> str:
@@ -63,7 +63,7 @@ def folded(text: str) -> str:
 def columns(*parts: tuple[str, str]) -> str:
     """Put (heading, HTML) beside each other, or below each other where there is no room."""
     cells = (
-        f'<div style="flex:1 1 22em;min-width:0"><small>{_escaped(heading)}</small>{content}</div>'
+        f'<div style="flex:1 1 22em;min-width:0"><small>{_escaped(_one_newline(heading))}</small>{content}</div>'
         for heading, content in parts
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(cells)}</div>'
@@ -71,12 +71,14 @@ def columns(*parts: tuple[str, str]) -> str:
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Render plain texts as a table."""
-    return _table([[_escaped(name) for name in header], *([paragraph(cell) for cell in line] for line in lines)])
+    return _table(
+        [[_escaped(_one_newline(name)) for name in header], *([paragraph(cell) for cell in line] for line in lines)]
+    )
 
 
 def chunk(text: str, kind: str, query: str, quote: str | None) -> str:
     """Render a chunk as its kind asks, with the words of the query in bold and the quote on yellow."""
-    text = _clean(text)
+    text = _one_newline(text)
     what = bytearray(len(text))
     for start, end, mark in marks(text, query, quote):
         flag = _SHARED if mark == "shared" else _QUOTE
@@ -179,9 +181,9 @@ def _block(content: str, style: str = "") -> str:
     return f'<div dir="auto" style="white-space:pre-wrap{";" if style else ""}{style}">{content}</div>'
 
 
-def _clean(text: str) -> str:
-    return text.replace(_UNSTORABLE, "\N{REPLACEMENT CHARACTER}").replace("\r\n", "\n").replace("\r", "\n")
+def _one_newline(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=False)
+    return html.escape(text.replace(_UNSTORABLE, "\N{REPLACEMENT CHARACTER}"), quote=False)

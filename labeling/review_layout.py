@@ -1,13 +1,11 @@
-"""What a reviewer sees in Argilla: the dataset of a policy, its guidelines, and one record a pair.
+"""What a reviewer sees in Argilla: the dataset of a policy, and one record a pair.
 
 Chunks, queries and answers are untrusted; review_html.py says how their text gets into the page. What would tell a
 reviewer which answer is expected (rank, source, scores) is metadata that annotators do not see.
 """
 
-import hashlib
 import math
 import re
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,11 +27,11 @@ ORDER = "order"
 QUEUE = "queue"  # open: worth an answer now; closed: asked no more
 CONTENT = "content"  # hash of all that a record shows or hides
 SHOWN = "shown"  # hash of its fields alone
+ENCODED_BY = "encoded_by"  # what made its vector; absent without one
 
 # Limits of Argilla 2.8.
 _TITLE_LIMIT = 500
 _DESCRIPTION_LIMIT = 1000
-_GUIDELINES_LIMIT = 10_000
 _AGENT_LIMIT = 200
 
 _KIND = {"text": "", "image": "description of an image"}
@@ -61,7 +59,7 @@ def conflicts_name(policy: Policy) -> str:
 def fields(policy: Policy, *, adjudication: bool = False) -> list[Json]:
     """Describe the fields of a record, from top to bottom."""
     pair = (
-        f"The candidate ({policy.candidate}), and for comparison what was cited for this query. "
+        f"The candidate ({policy.candidate}), and for comparison what was cited. "
         "Bold: words of the query. Yellow: what the judge rests on."
     )
     described = [
@@ -134,7 +132,6 @@ def record(
     order: int,
     stream: Stream,
     label_question_id: str,
-    vector: Sequence[float] | None = None,
     earlier: Sequence[EarlierAnswer] = (),
 ) -> Json:
     """Render one pair as Argilla takes it, under its pair id.
@@ -147,7 +144,6 @@ def record(
         order: place in the queue.
         stream: what the answer is for.
         label_question_id: of the dataset's label question.
-        vector: what Find similar compares.
         earlier: for adjudication, what reviewers answered.
     """
     blind = stream == "audit"
@@ -176,12 +172,9 @@ def record(
     metadata = {name: value for name, value in metadata.items() if value is not None}
     metadata[SHOWN] = shown_hash(shown)
     answered = [[s["value"], s["agent"]] for s in suggestions]
-    vectors = {} if vector is None else {VECTOR: list(vector)}
-    place = hashlib.sha256(array("d", vector or ())).hexdigest()
-    metadata[CONTENT] = content_id("record", metadata, answered, place)
+    metadata[CONTENT] = content_id("record", metadata, answered)
     metadata |= {ORDER: order, QUEUE: "open"}
-    made = {"external_id": pair.pair_id, "fields": shown, "metadata": metadata, "suggestions": suggestions}
-    return made | ({"vectors": vectors} if vectors else {})
+    return {"external_id": pair.pair_id, "fields": shown, "metadata": metadata, "suggestions": suggestions}
 
 
 def _fields_of(pair: PairToReview, *, blind: bool, earlier: Sequence[EarlierAnswer]) -> dict[str, str]:
@@ -206,63 +199,6 @@ def _heading(name: str, kind: str) -> str:
 def shown_hash(fields: Mapping[str, str]) -> str:
     """Hash the fields of a record; at pull, another hash than the record's own tells that it was edited in Argilla."""
     return content_id("shown", dict(fields))
-
-
-def guidelines(policy: Policy) -> str:
-    """Render the policy as the Markdown page that reviewers read first."""
-    parts = [
-        f"# {_plain(policy.title or policy.name)}",
-        f"**{_plain(policy.question)}**",
-        f"Each record shows a query ({_plain(policy.anchor)}) and a candidate ({_plain(policy.candidate)}). "
-        "Answer for the candidate alone, by what it says.",
-        "## Labels",
-        "\n".join(f"- **{_plain(answer.name)}**: {_plain(answer.meaning)}" for answer in policy.labels),
-        _HOW_TO,
-    ]
-    examples = [_example(n, e.anchor, e.candidate, e.label, e.reason) for n, e in enumerate(policy.examples, start=1)]
-    length = sum(len(part) + 2 for part in parts)
-    for index, example in enumerate(examples):
-        length += len(example) + 40
-        if length > _GUIDELINES_LIMIT:
-            break
-        parts += ["## Examples", example] if index == 0 else [example]
-    return _cut("\n\n".join(parts), _GUIDELINES_LIMIT)
-
-
-_HOW_TO = """\
-- **unsure**: the two texts do not settle the question, however long you look. A good answer: it is kept out of \
-training, and many of them show where the policy is unclear.
-- **Discard** is for a record that cannot be answered at all: garbled text, a language that you do not read. It is \
-not a label.
-
-## How to work
-
-1. Read the query, then the candidate. Most pairs take 10 to 30 seconds; after a minute, answer **unsure**.
-2. The chunk that was cited and the answer that was given are there for comparison. Either may be wrong.
-3. Where a label is selected already, a language model chose it. It is often wrong: decide first, then look. \
-Pressing *Submit* makes it **your** answer.
-4. A number key picks a label, *Enter* submits. A note is welcome where the guidelines leave you alone.
-5. Sort by *Queue order* (the link that you were given does) to see first what helps most."""
-
-
-def _example(number: int, anchor: str, candidate: str, label: str, reason: str) -> str:
-    lines = [
-        f"**{number}. {_plain(label)}**" + (f": {_plain(reason)}" if reason else ""),
-        _quoted("Query", anchor),
-        _quoted("Candidate", candidate),
-    ]
-    return "\n\n".join(lines)
-
-
-def _quoted(name: str, text: str) -> str:
-    lines = [_plain(line) for line in _cut(text.strip(), _DESCRIPTION_LIMIT).splitlines()]
-    return f"> *{name}:* " + "  \n> ".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Make `text` mean itself in Markdown and in HTML."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~])", r"\\\1", escaped)
 
 
 def _reason(pair: PairToReview) -> str:

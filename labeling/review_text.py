@@ -56,7 +56,8 @@ def _shared(candidate: str, query: str) -> Iterator[tuple[int, int]]:
             continue
         start = end = word.start()
         for at in range(word.start(), word.end()):
-            length = 2 if candidate[at : at + 2] in wanted else int(candidate[at] in wanted)
+            pair = candidate[at : at + 2]
+            length = len(pair) if pair in wanted else int(candidate[at] in wanted)
             if length and at > end:  # a run of matches has ended before
                 if end > start:
                     yield start, end
