@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from labeling.review_guidelines import guidelines
 from labeling.review_html import chunk, columns, folded, one_field, paragraph, table
 from labeling.review_layout import (
-    VECTOR,
     EarlierAnswer,
     Json,
     conflicts_name,
@@ -241,8 +240,8 @@ class TestRecord:
     @given(judged_pairs())
     def test_nobody_can_tell_an_audit_record_from_one_that_was_never_judged(self, judged: PairToReview) -> None:
         unjudged = replace(judged, label=None, reason=None, quote=None, judge_model=None)
-        audit = made(judged, stream="audit", vector=[0.5, 1.0])
-        assert seen_by_an_annotator(audit) == seen_by_an_annotator(made(unjudged, vector=[0.5, 1.0]))
+        audit = made(judged, stream="audit")
+        assert seen_by_an_annotator(audit) == seen_by_an_annotator(made(unjudged))
 
     def test_a_targeted_record_shows_what_the_judge_says(self) -> None:
         judged = some_pair(
@@ -261,22 +260,14 @@ class TestRecord:
         assert one == two
 
     def test_what_it_shows_and_hides_changes_its_content(self) -> None:
-        contents = [
-            made(some_pair(), **options)["metadata"]["content"]
-            for options in ({}, {"stream": "audit"}, {"vector": [1.0]}, {"vector": [2.0]})
-        ] + [
-            made(some_pair(**known))["metadata"]["content"] for known in ({"rank": 1}, {"anchor": "b"}, {"label": "x"})
-        ]
-        assert len(set(contents)) == 7
+        changes = ({}, {"rank": 1}, {"anchor": "b"}, {"label": "x"}, {"label": "x", "judge_model": "j"})
+        contents = {made(some_pair(**known))["metadata"]["content"] for known in changes}
+        assert len(contents | {made(some_pair(), stream="audit")["metadata"]["content"]}) == 6
 
     def test_the_hash_of_its_fields_survives_their_way_to_argilla_and_back(self) -> None:
         shown = made(some_pair(chunk="| ü |\n\n<b>"))
         assert shown["metadata"]["shown"] == shown_hash(dict(reversed(shown["fields"].items())))
         assert shown["metadata"]["shown"] != shown_hash(shown["fields"] | {"pair": "edited"})
-
-    def test_vectors_go_where_find_similar_looks(self) -> None:
-        assert made(some_pair(), vector=(0.5, 1.0))["vectors"] == {VECTOR: [0.5, 1.0]}
-        assert "vectors" not in made(some_pair())
 
     def test_adjudicators_see_what_was_answered(self) -> None:
         earlier = [EarlierAnswer("ana", "answers", None), EarlierAnswer("bob", None, "garbled | <b>")]
