@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (argilla-server is installed only in the server's own environment, so its types cannot be seen here.)
-# ruff: noqa: ANN001, ANN002, ANN003, ANN202
+# ruff: noqa: ANN001, ANN002, ANN202
 """What makes pushing records slow in argilla-server 2.8.0, done once instead of once a record.
 
 Three things: pydantic adapters of question and metadata settings are built anew for every value that is checked; the

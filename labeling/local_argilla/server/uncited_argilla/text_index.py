@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .query_language import Boolean, Node, Not, Term, leaves, parse, separate_unspaced, to_fts5, within_edits
+from .visible_text import visible_text
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS search.docs (doc INTEGER PRIMARY KEY AUTOINCREMENT, record_id TEXT NOT NULL UNIQUE, "
@@ -47,7 +48,7 @@ def table(dataset_id: str) -> str:
 
 def create(connection: sqlite3.Connection, dataset_id: str) -> None:
     """Make the dataset's table if it is not there."""
-    columns = ", ".join(column for column, _, _ in _columns(connection, dataset_id)) or "nothing"
+    columns = ", ".join(column for column, _ in _columns(connection, dataset_id)) or "nothing"
     name = table(dataset_id)
     connection.execute(
         f"CREATE VIRTUAL TABLE IF NOT EXISTS search.{name} "
@@ -69,7 +70,7 @@ def put(connection: sqlite3.Connection, dataset_id: str, record_ids: Iterable[st
     """Index these records as the database now has them; the caller commits."""
     create(connection, dataset_id)
     columns = _columns(connection, dataset_id)
-    names = ", ".join(column for column, _, _ in columns)
+    names = ", ".join(column for column, _ in columns)
     marks = ", ".join("?" * (len(columns) + 1))
     for batch in _batches(record_ids):
         _forget(connection, dataset_id, batch)
@@ -82,7 +83,7 @@ def put(connection: sqlite3.Connection, dataset_id: str, record_ids: Iterable[st
                 (record_id, dataset_id, updated_at, _digest(fields_json)),
             ).lastrowid
             fields = json.loads(fields_json)
-            texts = [separate_unspaced(_text_of(fields.get(name), kind)) for _, name, kind in columns]
+            texts = [separate_unspaced(visible_text(fields.get(name))) for _, name in columns]
             if columns:
                 connection.execute(
                     f"INSERT INTO search.{table(dataset_id)} (rowid, {names}) VALUES ({marks})", (doc, *texts)
@@ -129,7 +130,7 @@ def version(connection: sqlite3.Connection, dataset_id: str) -> tuple[int, int]:
 
 def hits(connection: sqlite3.Connection, dataset_id: str, query: str, field: str | None) -> Sql:
     """Render a text query as a SELECT of (id, score) of the matching records; the best score is the highest."""
-    columns = {name: column for column, name, _ in _columns(connection, dataset_id)}
+    columns = {name: column for column, name in _columns(connection, dataset_id)}
     if field is not None and field not in columns:
         return Sql("SELECT NULL AS id, NULL AS score WHERE 0")
     node = parse(query)
@@ -205,21 +206,13 @@ class _Rendering:
         return sorted(near, key=lambda other: other != word)[:_MAX_EXPANSIONS]
 
 
-def _columns(connection: sqlite3.Connection, dataset_id: str) -> list[tuple[str, str, str]]:
-    """List (column, field name, field type) of the fields that hold text."""
+def _columns(connection: sqlite3.Connection, dataset_id: str) -> list[tuple[str, str]]:
+    """List (column, field name) of the fields that hold text."""
     rows = connection.execute(
         "SELECT id, name, json_extract(settings, '$.type') FROM main.fields WHERE dataset_id = ? ORDER BY rowid",
         [dataset_id],
     )
-    return [(f"f_{field_id}", name, kind) for field_id, name, kind in rows if kind != "image"]
-
-
-def _text_of(value: Any, kind: str) -> str:  # noqa: ANN401 - a field holds whatever JSON holds
-    if value is None:
-        return ""
-    if kind == "chat" and isinstance(value, list):
-        return "\n".join(f"{turn.get('role', '')} {turn.get('content', '')}" for turn in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [(f"f_{field_id}", name) for field_id, name, kind in rows if kind != "image"]
 
 
 def _forget(connection: sqlite3.Connection, dataset_id: str, record_ids: Sequence[str]) -> None:
