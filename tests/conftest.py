@@ -9,12 +9,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from store.database import Store
+from tests.local_argilla_fixtures import argilla_home as argilla_home
 from tests.local_argilla_fixtures import argilla_server as argilla_server  # one server for all test files
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 # No test may reach a judge that costs money, or a team's Argilla, because of what the shell happens to hold.
-for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ARGILLA_API_URL", "ARGILLA_API_KEY", "UNCITED_WORKSPACE"):
+for name in (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "ARGILLA_API_URL",
+    "ARGILLA_API_KEY",
+    "ARGILLA_WORKSPACE",
+    "UNCITED_WORKSPACE",
+):
     os.environ.pop(name, None)
 
 

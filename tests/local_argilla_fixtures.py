@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ def argilla_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     home = tmp_path_factory.mktemp("argilla")
     yield local_argilla.up(home)
     local_argilla.down(home)
+
+
+@pytest.fixture
+def argilla_home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose server, if a test starts one, does not outlive the test."""
+    yield tmp_path / "argilla"
+    local_argilla.down(tmp_path / "argilla")
 
 
 def ask(server: Server, method: str, path: str, body: Any = None, key: str | None = None) -> Any:  # noqa: ANN401

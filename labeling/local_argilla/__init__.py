@@ -10,22 +10,58 @@ from pathlib import Path
 
 from labeling.local_argilla import process, users
 from labeling.local_argilla.credentials import Credentials, Server
+from labeling.local_argilla.diagnosis import little_disk
+from labeling.local_argilla.listening import Wish, trusting
+from labeling.local_argilla.users import User
 from store.progress import Progress, silent
 
-__all__ = ["Credentials", "Server", "add_user", "down", "status", "up"]
+__all__ = [
+    "Credentials",
+    "Server",
+    "User",
+    "add_user",
+    "down",
+    "list_users",
+    "little_disk",
+    "remove_user",
+    "status",
+    "trusting",
+    "up",
+]
 
 
-def up(home: Path, *, port: int | None = None, progress: Progress = silent) -> Server:
+def up(
+    home: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tls_in_front: bool = False,
+    progress: Progress = silent,
+) -> Server:
     """Start the server that belongs to `home`, or return the one that runs already.
 
     The first call on a machine installs the server's environment (about a minute); the first call on a
     `home` makes its secret, database, owner and the workspace `uncited`. The server outlives the caller.
-    `port` defaults to the one used last time, else 6900, else the next free one.
 
-    Raises `UsageError` when the given port is taken, `ProviderError` when the environment cannot be
-    installed, the disk is full, or the server dies at start.
+    Args:
+        home: the server's folder.
+        host: the address to listen on; the loopback address where none is given. Any other needs a certificate
+            or `tls_in_front`.
+        port: defaults to the one used last time, else 6900, else the next free one.
+        tls_cert: a PEM file: the certificate, then those of its issuers.
+        tls_key: a PEM file with its private key, not locked with a password.
+        tls_in_front: a proxy in front of the server speaks TLS.
+        progress: is told of the installation.
+
+    Raises:
+        UsageError: the port is taken, the address is not this machine's, what is asked for would send passwords
+            unencrypted, the certificate cannot be used, or the server runs already and listens elsewhere.
+        ProviderError: the environment cannot be installed, the disk is full, or the server dies at start.
+        InvalidDataError: the credentials file is damaged.
     """
-    return process.up(home, port, progress)
+    return process.up(home, Wish(host, port, tls_cert, tls_key, tls_in_front), progress)
 
 
 def down(home: Path) -> bool:
@@ -34,14 +70,30 @@ def down(home: Path) -> bool:
 
 
 def status(home: Path) -> Server | None:
-    """Return the running server of `home`, or None. A stale PID file is not a running server."""
+    """Return the running server of `home`, or None. A stale PID file is not a running server.
+
+    Raises an error for the user where a server runs and the credentials file is damaged, gone or another server's.
+    """
     return process.status(home)
 
 
-def add_user(home: Path, username: str, *, role: str = "annotator") -> Credentials:
-    """Make a user of the workspace `uncited` with a random password and key, or return the stored ones.
+def add_user(home: Path, username: str) -> Credentials:
+    """Make an annotator of the workspace `uncited` with a random password and key, or return the stored ones.
 
-    `role` is `annotator` or `admin`. The server must be running. Raises `MissingError` when it is not,
-    `UsageError` when the name or role cannot be used.
+    They are kept in `home`/users, in a file of mode 0600. Raises `MissingError` when the server does not run,
+    `UsageError` when the name cannot be used.
     """
-    return users.add(home, username, role)
+    return users.add(home, username)
+
+
+def list_users(home: Path) -> list[User]:
+    """Return the owner and everybody who may review, by name. Raises `MissingError` as `add_user`."""
+    return users.listed(home)
+
+
+def remove_user(home: Path, username: str) -> None:
+    """Take a reviewer's access away; what they answered stays, under their name.
+
+    Raises `MissingError` when the server does not run or has no such reviewer.
+    """
+    users.remove(home, username)

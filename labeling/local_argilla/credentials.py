@@ -3,12 +3,14 @@
 import json
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from store.errors import InvalidDataError
+
 OWNER = "owner"
 WORKSPACE = "uncited"
+_SECRET_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +33,64 @@ class Server:
     password: str = field(repr=False)
     api_key: str = field(repr=False)
     home: Path
+    certificate: Path | None = None  # what it shows where it speaks TLS; a client trusts this and nothing else
 
 
-def owner(home: Path) -> Credentials:
-    """Return the owner's credentials, made up at random the first time."""
-    return stored(
-        home / "credentials.json",
-        lambda: Credentials(OWNER, secrets.token_urlsafe(15), secrets.token_urlsafe(48), OWNER),
-    )
+def owner_file(home: Path) -> Path:
+    """Return where the owner's credentials stand."""
+    return home / "credentials.json"
 
 
-def stored(file: Path, make: Callable[[], Credentials]) -> Credentials:
-    """Return the credentials in `file`, or make them and write them there first."""
-    if not file.exists():
-        write_secret(file, json.dumps(asdict(make()), indent=2) + "\n")
-    return Credentials(**json.loads(file.read_text()))
+def new_password() -> str:
+    """Make a password of 120 random bits."""
+    return secrets.token_urlsafe(15)
 
 
-def ensure_secret(home: Path) -> None:
-    """Make the key that signs the web page's sessions; it stays, so that a restart signs nobody out."""
-    file = home / "secret"
-    if not file.exists():
-        write_secret(file, secrets.token_hex(32) + "\n")
+def read(file: Path, way_on: str) -> Credentials:
+    """Return the credentials in `file`.
+
+    Args:
+        file: as `write` wrote it.
+        way_on: the command that makes new ones, once a damaged file is gone.
+
+    Raises:
+        InvalidDataError: the file holds something else.
+    """
+    try:
+        found = json.loads(file.read_text())
+        credentials = Credentials(**found)
+        if not all(isinstance(value, str) and value for value in found.values()):
+            raise ValueError(file)
+    except (ValueError, TypeError) as error:
+        raise InvalidDataError(
+            f"{file} is damaged: it holds no user's credentials", f"rm {file} && {way_on}"
+        ) from error
+    return credentials
 
 
-def write_secret(file: Path, text: str) -> None:
+def write(file: Path, credentials: Credentials) -> None:
+    """Keep credentials in `file`, for its owner's eyes only."""
+    _write_secret(file, json.dumps(asdict(credentials), indent=2) + "\n")
+
+
+def ensure(home: Path) -> None:
+    """Make the owner's credentials and the key that signs the web page's sessions, where they are not there yet.
+
+    Both stay, so that a restart signs nobody out; a copy that lost the files' modes gets them back.
+    """
+    file = owner_file(home)
+    if file.exists():
+        read(file, "uncited argilla up")
+    else:
+        write(file, Credentials(OWNER, new_password(), secrets.token_urlsafe(48), OWNER))
+    secret = home / "secret"
+    if not secret.exists() or len(secret.read_bytes().strip()) < _SECRET_LENGTH:
+        _write_secret(secret, secrets.token_hex(_SECRET_LENGTH // 2) + "\n")
+    for private in (file, secret, *home.glob("users/*.json")):
+        private.chmod(0o600)
+
+
+def _write_secret(file: Path, text: str) -> None:
     """Write a whole file that only its owner can read, at no moment otherwise."""
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)

@@ -3,8 +3,10 @@
 argilla-server needs older versions of what uncited itself uses, so the two cannot share an environment.
 """
 
+import errno
 import fcntl
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -24,6 +26,7 @@ _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 _VERSION = "2.8.0"
 _NAME = f"argilla-server-{_VERSION}"
 _LAST_LINES = 15
+_ELSEWHERE = "UNCITED_CACHE=/another/disk uncited argilla up"
 
 
 def ensure(progress: Progress) -> Path:
@@ -32,24 +35,41 @@ def ensure(progress: Progress) -> Path:
     It is built under another name and renamed when whole, and only one process builds at a time. Raises
     `ProviderError` with the installer's last lines when it cannot be built; nothing of it is left then.
     """
-    environment = cache_folder() / f"{_NAME}-{_key()}"
+    environment = location()
     python = environment / "bin" / "python"
-    if python.exists():
-        return python
-    environment.parent.mkdir(parents=True, exist_ok=True)
-    with locked(environment.parent / f"{_NAME}.lock"):
-        if python.exists():
-            return python
-        for abandoned in environment.parent.glob(f"{_NAME}-building-*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=f"{_NAME}-building-", dir=environment.parent))
+    if not python.exists():
         try:
-            _build(building, progress)
-            shutil.rmtree(environment, ignore_errors=True)  # one whose Python is no longer installed
-            building.rename(environment)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+            environment.parent.mkdir(parents=True, exist_ok=True)
+            with locked(environment.parent / f"{_NAME}.lock"):
+                if not python.exists():
+                    _make(environment, progress)
+        except OSError as error:
+            raise unusable(cache_folder(), error, _ELSEWHERE) from error
     return python
+
+
+def _make(environment: Path, progress: Progress) -> None:
+    for abandoned in environment.parent.glob(f"{_NAME}-building-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{_NAME}-building-", dir=environment.parent))
+    try:
+        _build(building, progress)
+        shutil.rmtree(environment, ignore_errors=True)  # one whose Python is no longer installed
+        building.rename(environment)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def unusable(folder: Path, error: OSError, way_on: str) -> ProviderError:
+    """Word an error of the file system for the person whose disk it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ProviderError(f"The disk of {folder} is full.", way_on)
+    return ProviderError(f"{folder} cannot be used: {error.strerror or error}", way_on)
+
+
+def location() -> Path:
+    """Return the environment's folder, whether it is there or not."""
+    return cache_folder() / f"{_NAME}-{_key()}"
 
 
 def cache_folder() -> Path:
@@ -73,19 +93,25 @@ def _key() -> str:
 
 
 def _build(folder: Path, progress: Progress) -> None:
+    lacking = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise ProviderError(
+            f"{sys.executable} cannot make the Argilla server's environment: it has no {' and no '.join(lacking)}.",
+            "apt install python3-venv   # or what your system calls it; then: uncited argilla up",
+        )
     pins = [line for line in _REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
     progress.start("Installing the Argilla server, once on this machine", len(pins) + 2)
-    _run([sys.executable, "-m", "venv", str(folder)], "python3 -m venv --help   (Debian: apt install python3-venv)")
+    _run([sys.executable, "-m", "venv", str(folder)])
     progress.advance(note="packages")
     python = folder / "bin" / "python"
     install: list[str | Path] = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
-    _run([*install, "--no-input", "--disable-pip-version-check", "-r", _REQUIREMENTS], "uncited argilla up", progress)
+    _run([*install, "--no-input", "--disable-pip-version-check", "-r", _REQUIREMENTS], progress)
     template = folder / "template.db"
-    _run([python, "-m", "uncited_argilla.template", template], "uncited argilla up", code=SERVER_CODE)
+    _run([python, "-m", "uncited_argilla.template", template], code=SERVER_CODE)
     progress.advance(note="database")
 
 
-def _run(command: Sequence[str | Path], hint: str, progress: Progress | None = None, code: Path | None = None) -> None:
+def _run(command: Sequence[str | Path], progress: Progress | None = None, code: Path | None = None) -> None:
     """Run one step of the installation; a package that pip collects is a step of progress."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ARGILLA_"))}
     if code is not None:
@@ -102,9 +128,10 @@ def _run(command: Sequence[str | Path], hint: str, progress: Progress | None = N
                 progress.advance(note=line.split()[1].split("==")[0])
     if process.returncode:
         said = "\n".join(last)
-        if "No space left on device" in said:
+        if os.strerror(errno.ENOSPC) in said:
             raise ProviderError(
-                f"The disk of {cache_folder()} is full: the Argilla server takes 600 MB there.",
-                "UNCITED_CACHE=/another/disk uncited argilla up",
+                f"The disk of {cache_folder()} is full: Argilla's server takes 600 MB there.", _ELSEWHERE
             )
-        raise ProviderError(f"The Argilla server could not be installed. The installer's last lines:\n{said}", hint)
+        raise ProviderError(
+            f"The Argilla server could not be installed. The installer's last lines:\n{said}", "uncited argilla up"
+        )

@@ -1,7 +1,8 @@
-"""Start the server of a folder in the background, as `python -m uncited_argilla HOME LISTENING_SOCKET`.
+"""Start the server of a folder in the background, as `python -m uncited_argilla HOME LISTENING_SOCKET [CERT KEY]`.
 
 Runs in the server's own environment. `HOME/server.pid` is locked for as long as the server lives: the lock, which the
-kernel releases however a process ends, says whether it runs, and the file says where.
+kernel releases however a process ends, says whether it runs, and the file says where. CERT and KEY are PEM files: with
+them the server speaks TLS.
 """
 
 import fcntl
@@ -28,19 +29,21 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the caller waits for this one only; the lock now belongs to the child
     os.setsid()
-    port = listening.getsockname()[1]
-    _write_pid(pid_file, port)
-    _configure(home, port)
-    _serve(home, listening)
+    _write_pid(pid_file)
+    _configure(home)
+    _serve(home, listening, sys.argv[3:])
 
 
-def _write_pid(pid_file: IO[str], port: int) -> None:
+def _write_pid(pid_file: IO[str]) -> None:
+    """Add the process to what the caller wrote: where the server listens."""
+    pid_file.seek(0)
+    about = json.load(pid_file)
     pid_file.truncate(0)
-    pid_file.write(json.dumps({"pid": os.getpid(), "port": port}))
+    pid_file.write(json.dumps(about | {"pid": os.getpid()}))
     pid_file.flush()
 
 
-def _configure(home: Path, port: int) -> None:
+def _configure(home: Path) -> None:
     """Set what Argilla reads from the environment, and lay out the folder."""
     os.umask(0o077)
     temporary = home / "tmp"  # Argilla copies its web pages there at every start and leaves them
@@ -58,13 +61,13 @@ def _configure(home: Path, port: int) -> None:
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
         "ARGILLA_SEARCH_ENGINE": "sqlite",
         "ARGILLA_AUTH_SECRET_KEY": (home / "secret").read_text().strip(),
-        "ARGILLA_CORS_ORIGINS": json.dumps([f"http://{host}:{port}" for host in ("127.0.0.1", "localhost")]),
+        "ARGILLA_CORS_ORIGINS": "[]",  # its own pages need no leave; those of other sites get none
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
     }
 
 
-def _serve(home: Path, listening: socket.socket) -> None:
+def _serve(home: Path, listening: socket.socket, tls: list[str]) -> None:
     import uvicorn  # type: ignore[import-not-found, unused-ignore] # of the server's own environment
 
     from .app import app  # first: it prepares what Argilla finds when it is imported
@@ -77,7 +80,10 @@ def _serve(home: Path, listening: socket.socket) -> None:
     if "ARGILLA_REDIS_URL" in os.environ:
         unsecret = {name: value for name, value in os.environ.items() if name != "ARGILLA_AUTH_SECRET_KEY"}
         subprocess.Popen([sys.executable, "-P", "-m", "uncited_argilla.worker"], env=unsecret)
-    config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=5)
+    certificate, key = tls or (None, None)
+    config = uvicorn.Config(
+        app, access_log=False, timeout_graceful_shutdown=5, ssl_certfile=certificate, ssl_keyfile=key
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 
