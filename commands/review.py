@@ -17,7 +17,7 @@ def push(
 ) -> None:
     """Put the candidates before reviewers in Argilla, those first that help most."""
     from labeling.argilla_client import connect
-    from labeling.review import push_reviews
+    from labeling.review_push import push_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         client = connect(session.workspace.argilla_home)
@@ -26,8 +26,12 @@ def push(
         if not session.out.json(result):
             session.out.line(
                 f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
-                f" {result.kept} answered and left as they are"
+                f" {result.kept} answered and left as they are, {result.closed} taken out of the queue"
             )
+            for stream in result.streams:
+                session.out.line(f"{stream.stream}: {stream.pairs} pairs, {stream.answered} of them answered")
+            for problem in result.problems:
+                session.out.line(f"Note: {problem}")
             for pair, reason in result.refused:
                 session.out.line(f"refused: {pair}: {reason}")
             session.out.line(f"Review them at {result.url}")
@@ -42,7 +46,7 @@ def pull(
 ) -> None:
     """Bring the reviews home from Argilla."""
     from labeling.argilla_client import connect
-    from labeling.review import pull_reviews
+    from labeling.review_pull import pull_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         client = connect(session.workspace.argilla_home)
@@ -51,7 +55,8 @@ def pull(
         if not session.out.json(result):
             session.out.line(
                 f"{result.dataset}: {result.submitted} submitted, {result.discarded} discarded, {result.drafts} drafts"
-                f" among {result.records} records; {result.new} reviews are new here"
+                f" among {result.records} records; {result.new} reviews are new here,"
+                f" {result.closed} records leave the queue"
             )
             for problem in result.problems:
                 session.out.line(f"Note: {problem}")
@@ -76,10 +81,16 @@ def status(
         if session.out.json(result):
             return
         if result.on_server:
+            server = result.on_server
             columns = ("reviewer", "submitted", "discarded", "draft", "pending")
-            rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.pending) for r in result.on_server.reviewers]
-            title = f"{result.dataset}: {result.on_server.completed} of {result.on_server.records} records completed"
-            session.out.table(title, columns, rows)
+            rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.pending) for r in server.reviewers]
+            title = f"{result.dataset}: {server.completed} of {server.records} records completed"
+            session.out.table(f"{title}, {server.closed} more out of the queue", columns, rows)
+        if result.streams:
+            overlap = session.workspace.settings.review.overlap.model_dump()
+            counts = [(s.stream, s.pairs, s.answered, overlap[s.stream]) for s in result.streams]
+            title = "Streams (audit: drawn at random, answered blind)"
+            session.out.table(title, ("stream", "pairs", "answered", "people a pair"), counts)
         columns = ("reviewer", "stream", "status", "label", "reviews")
         session.out.table("Reviews here", columns, [tuple(row[name] for name in columns) for row in result.at_home])
 

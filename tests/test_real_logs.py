@@ -12,7 +12,9 @@ from labeling.argilla_client import connect_as
 from labeling.judge import judge_candidates
 from labeling.local_argilla import Server
 from labeling.policies import load_policy
-from labeling.review import pull_reviews, push_reviews, submit_reviews
+from labeling.review import submit_reviews
+from labeling.review_pull import pull_reviews
+from labeling.review_push import push_reviews
 from mining.candidates import mine
 from mining.import_log import import_files
 from store.builds import build_triplets

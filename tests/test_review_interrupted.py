@@ -16,9 +16,11 @@ import pytest
 from labeling import local_argilla
 from labeling.argilla_client import call, connect_as
 from labeling.local_argilla import Server
-from labeling.review import pull_reviews, push_reviews, submit_reviews
+from labeling.review import submit_reviews
 from labeling.review_dataset import ensure_dataset, find_dataset, read_records, write_records
 from labeling.review_layout import record
+from labeling.review_pull import pull_reviews
+from labeling.review_push import push_reviews
 from labeling.review_queue import review_queue
 from store.database import Store
 from store.policies import Policy
@@ -37,7 +39,8 @@ WORK = """
 import os, sys
 from pathlib import Path
 from labeling.argilla_client import connect
-from labeling.review import pull_reviews, push_reviews
+from labeling.review_pull import pull_reviews
+from labeling.review_push import push_reviews
 from store.database import Store
 from store.policies import get_policy
 from store.workspace import ReviewSettings

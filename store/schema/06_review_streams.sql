@@ -17,7 +17,6 @@ CREATE TABLE review_streams (
 CREATE TABLE review_records (
     dataset_id VARCHAR NOT NULL,        -- Argilla's
     pair_id VARCHAR NOT NULL,
-    record_id VARCHAR NOT NULL,         -- Argilla's
     PRIMARY KEY (dataset_id, pair_id)
 );
 ALTER TABLE reviews ADD COLUMN suggested VARCHAR;       -- the label that was shown with the question; NULL: none

@@ -1,0 +1,150 @@
+"""Pull: bring the answers that people gave in Argilla home.
+
+Answers are read through the REST API, because the SDK's records know neither when an answer was given nor always its
+status. Nothing at home is overwritten: an answer that was changed in Argilla is a further review.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from labeling.argilla_client import usernames
+from labeling.review_dataset import (
+    Dataset,
+    finished,
+    is_ours,
+    read_records,
+    requeued,
+    required_dataset,
+    stream_of,
+    was_edited,
+    write_records,
+)
+from labeling.review_layout import LABEL, NOTE, QUEUE
+from store.database import Store
+from store.policies import Policy
+from store.progress import Progress, silent
+from store.reviews import Review, add_pushed_pairs, add_reviews, current_reviews, pairs_to_review, pushed_pairs
+from store.workspace import ReviewSettings
+
+if TYPE_CHECKING:
+    from argilla import Argilla
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What a pull brought. `problems` says, a line each, what was not taken or is not there any more, and why."""
+
+    dataset: str
+    records: int
+    submitted: int
+    discarded: int
+    drafts: int
+    new: int
+    closed: int  # records that this pull took out of the queue: enough answers, or no candidates any more
+    problems: tuple[str, ...]
+
+
+def pull_reviews(
+    store: Store, policy: Policy, client: "Argilla", settings: ReviewSettings, *, progress: Progress = silent
+) -> PullResult:
+    """Bring home every answer that reviewers submitted or discarded; drafts stay where they are.
+
+    Records that have the answers they need, in Argilla or elsewhere, leave the queue there.
+
+    Raises:
+        MissingError: nothing has been pushed.
+        ProviderError: Argilla failed.
+    """
+    dataset = required_dataset(client, policy)
+    names = usernames(client, dataset.workspace_id)
+    records = read_records(client, dataset, progress)
+    ours = [found for found in records if is_ours(found)]
+    add_pushed_pairs(store, dataset.dataset_id, [str(found["external_id"]) for found in ours])
+    edited = {str(found["id"]) for found in ours if was_edited(found)}
+    labels = {answer.name for answer in policy.answers}
+    reviews: list[Review] = []
+    problems: list[str] = []
+    for found in records:
+        answered = finished(found)
+        if found["id"] in edited:
+            problems.append(f"record {found['id']} was edited in Argilla; answers not taken: {len(answered)}")
+        elif not is_ours(found) and answered:
+            pair = found["external_id"]
+            problems.append(
+                f"record {found['id']} ({pair}) was not pushed from here; answers not taken: {len(answered)}"
+            )
+        elif is_ours(found):
+            taken = [_review(policy, dataset, names, found, response) for response in answered]
+            reviews += [review for review in taken if review.label is None or review.label in labels]
+            problems += [
+                f"record {found['id']}: {review.reviewer} answered {review.label!r}, which is no label"
+                for review in taken
+                if review.label is not None and review.label not in labels
+            ]
+    new = add_reviews(store, reviews)
+    problems += _gone(store, policy, dataset, {str(found["external_id"]) for found in records})
+    return PullResult(
+        dataset=dataset.name,
+        records=len(records),
+        submitted=sum(review.status == "submitted" for review in reviews),
+        discarded=sum(review.status == "discarded" for review in reviews),
+        drafts=sum(len(r.get("responses") or []) - len(finished(r)) for r in records),
+        new=new,
+        closed=_requeue(store, policy, client, dataset, ours, settings),
+        problems=tuple(problems),
+    )
+
+
+def _review(policy: Policy, dataset: Dataset, names: Mapping[str, str], found: Json, response: Json) -> Review:
+    values = response["values"] or {}
+    status: Literal["submitted", "discarded"] = response["status"]
+    moment = datetime.fromisoformat(response["updated_at"])
+    shown = [s["value"] for s in found["suggestions"] if str(s["question_id"]) == dataset.label_question_id]
+    return Review(
+        pair_id=found["external_id"],
+        labelling_fingerprint=policy.labelling_fingerprint,
+        reviewer=names.get(str(response["user_id"]), f"user {response['user_id']}"),
+        status=status,
+        label=values[LABEL]["value"] if status == "submitted" else None,
+        stream=stream_of(found),
+        reviewed_at=moment if moment.tzinfo else moment.replace(tzinfo=UTC),  # Argilla's times are UTC and do not say
+        origin=f"{dataset.origin}{found['id']}",
+        note=(values.get(NOTE, {}).get("value") or "").strip() or None,
+        suggested=shown[0] if shown else None,
+    )
+
+
+def _gone(store: Store, policy: Policy, dataset: Dataset, there: Set[str]) -> list[str]:
+    """Say how many records of the dataset are not on the server any more, and how many of those had been answered."""
+    gone = pushed_pairs(store, dataset.dataset_id) - there
+    if not gone:
+        return []
+    rows = current_reviews(store, policy).select(["pair_id", "origin"]).to_pylist()
+    reviewed = {row["pair_id"] for row in rows if row["origin"].startswith(dataset.origin)} & gone
+    message = f"{len(gone)} records were deleted in Argilla"
+    return [f"{message}; the reviews of {len(reviewed)} of them stay here as they are" if reviewed else message]
+
+
+def _requeue(
+    store: Store,
+    policy: Policy,
+    client: "Argilla",
+    dataset: Dataset,
+    records: Sequence[Json],
+    settings: ReviewSettings,
+) -> int:
+    """Take out of the queue what need not be asked any more (and put back what must be); return how many went out."""
+    answered = {pair.pair_id: len(pair.reviewers) for pair in pairs_to_review(store, policy)}
+    overlap = settings.overlap.model_dump()
+    moved: list[Json] = []
+    for found in records:
+        people = answered.get(found["external_id"])
+        wanted = overlap[stream_of(found)]
+        made = requeued(found, is_open=people is not None and people < wanted)
+        moved += [] if made is None else [made]
+    refused = {pair_id for pair_id, _ in write_records(client, dataset, moved, silent)}
+    return len([m for m in moved if m["metadata"][QUEUE] == "closed" and m["external_id"] not in refused])
