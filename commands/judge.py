@@ -9,7 +9,7 @@ from commands.session import DEFAULT_MODEL, HERE, JsonOption, PolicyOption, Quie
 from store.errors import UsageError
 
 if TYPE_CHECKING:
-    from labeling.judge_run import JudgeResult
+    from labeling.judge import JudgeResult
     from printing import Output
 
 app = typer.Typer(invoke_without_command=True)
@@ -62,18 +62,23 @@ def judge(
 
 
 def _print_judged(out: "Output", result: "JudgeResult") -> None:
-    rows = [(label, "label", count) for label, count in result.labels.most_common()]
-    rows += [(error, "error", count) for error, count in result.errors.most_common()]
-    out.table(f"Answers of {result.model}", ("answer", "is a", "pairs"), rows)
-    cost = "cost unknown" if result.cost_usd is None else f"${result.cost_usd:.4f}"
-    out.line(
-        f"{result.judged} pairs judged in {result.seconds:.0f} s; {result.prompt_tokens:,} prompt tokens"
-        f" ({result.cached_tokens:,} cached), {result.completion_tokens:,} completion tokens; {cost}"
-    )
-    if result.quotes_missing:
-        out.line(f"{result.quotes_missing} answers quote words that are not in the chunk")
-    if result.not_recorded:
-        out.line(f"{result.not_recorded} pairs are not in the recording; people will see them without a suggestion")
+    for number, stage in enumerate(result.stages, start=1):
+        title = f"Answers of {stage.model}" if len(result.stages) == 1 else f"Stage {number}: {stage.model}"
+        rows = [(label, "label", count) for label, count in stage.labels.most_common()]
+        rows += [(error, "error", count) for error, count in stage.errors.most_common()]
+        rows += [("score", "order", stage.scored)] if stage.judge_id is None else []
+        out.table(title, ("answer", "is a", "pairs"), rows)
+        cost = "cost unknown" if stage.cost_usd is None else f"${stage.cost_usd:.4f}"
+        out.line(
+            f"{stage.judged} pairs judged in {stage.seconds:.0f} s; {stage.prompt_tokens:,} prompt tokens"
+            f" ({stage.cached_tokens:,} cached), {stage.completion_tokens:,} completion tokens; {cost}"
+        )
+        if stage.quotes_missing:
+            out.line(f"{stage.quotes_missing} answers quote words that are not in the chunk")
+        if stage.not_recorded:
+            out.line(f"{stage.not_recorded} pairs are not in the recording; people will see them without a suggestion")
+        if stage.passed_on is not None:
+            out.line(f"{stage.passed_on} pairs go on to stage {number + 1}")
     if result.remaining:
         out.line(f"{result.remaining} pairs remain; run the same command again to go on")
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labeling.endpoint import Failure, Reply, Request
+from labeling.chat import Reply, Request
+from labeling.endpoint import Failure
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment
 from store.policies import Policy
@@ -43,6 +44,7 @@ def judgment_of(
         judge_id=judge_id,
         prompt_id=request.prompt_id,
         reference_chunk_id=pair.reference_chunk_id,
+        prompt_characters=request.characters,
         judged_at=datetime.now(UTC),
     )
     if isinstance(outcome, Failure):
@@ -56,7 +58,7 @@ def judgment_of(
         cached_tokens=outcome.cached_tokens,
         completion_tokens=outcome.completion_tokens,
         reasoning_tokens=outcome.reasoning_tokens,
-        cost_usd=cost_usd(outcome, price),
+        cost_usd=cost_usd(price, outcome.prompt_tokens, outcome.cached_tokens, outcome.completion_tokens),
         duration_ms=outcome.duration_ms,
     )
     answer = parse_answer(outcome, policy)
@@ -68,6 +70,7 @@ def judgment_of(
         quote=answer.quote,
         quote_found=quote_in(answer.quote, pair.chunk),
         reason=answer.reason,
+        confidence=(outcome.confidences or {}).get(answer.label),
     )
 
 
@@ -92,14 +95,15 @@ def quote_in(quote: str, chunk: str) -> bool | None:
     return wanted in " ".join(chunk.split()).casefold() if wanted else None
 
 
-def cost_usd(reply: Reply, price: Price | None) -> float | None:
-    """Price a reply; None where the price or a count of tokens is not known."""
-    if price is None or reply.prompt_tokens is None or reply.completion_tokens is None:
+def cost_usd(
+    price: Price | None, prompt_tokens: float | None, cached_tokens: float | None, completion_tokens: float | None
+) -> float | None:
+    """Price an answer, cached tokens at their own price; None where the price or a count of tokens is not known."""
+    if price is None or prompt_tokens is None or completion_tokens is None:
         return None
-    cached = min(reply.cached_tokens or 0, reply.prompt_tokens)
+    cached = min(cached_tokens or 0, prompt_tokens)
     cached_price = price.input if price.cached is None else price.cached
-    fresh = reply.prompt_tokens - cached
-    return (fresh * price.input + cached * cached_price + reply.completion_tokens * price.output) / 1e6
+    return ((prompt_tokens - cached) * price.input + cached * cached_price + completion_tokens * price.output) / 1e6
 
 
 def _json_objects(text: str) -> Iterator[object]:

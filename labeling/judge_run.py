@@ -1,4 +1,4 @@
-"""One run of the judge: hands out pairs, collects what comes back, writes it down at least once a second.
+"""One stage of the judge at work: hands out pairs, collects what comes back, writes it down at least once a second.
 
 It may be stopped, killed and started again: a pair that one judge has settled under one labelling fingerprint is not
 asked about again, and what has been answered is lost only if the machine dies within that second.
@@ -9,39 +9,40 @@ import contextlib
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
 
-from labeling.answers import judgment_of
-from labeling.endpoint import TRANSIENT, Endpoint, Failure, Reply, Request
-from labeling.prompts import PROMPT, ExamplePool, answer_schema, messages
+from labeling.budget import Budget
+from labeling.endpoint import TRANSIENT
 from labeling.recording import Recorder
+from labeling.stages import Answered, Stage
 from store.database import Store
 from store.errors import ProviderError
-from store.judge_queue import PairToJudge, count_unsettled, queue_pairs, queued_pairs, set_scope
+from store.judge_queue import PairToJudge, count_unsettled, queue_pairs, queued_pairs
 from store.judgments import Judgment, add_judgments
 from store.policies import Policy
 from store.progress import Progress
-from store.workspace import Price
 
 _WRITE_EVERY_S = 0.8
 _FETCH = 2000  # pairs read from the database at a time
-_AT_ONCE_FROM_RECORDING = 256
 _GRACE_S = 3.0  # for answers under way when the run is stopped
 _FAILURES_IN_A_ROW = 20  # after which the endpoint is taken to be down
+_NO_ANSWER = (*TRANSIENT, "bad_request")
 _CHECK = "check --base-url and that the server runs; the same command goes on where this one stopped"
 
 
 @dataclass(slots=True)
-class JudgeResult:
-    """What a run brought. Counts are of this run; `cost_usd` is None where it is not known what tokens cost."""
+class StageResult:
+    """What a stage brought. Counts are of this run; `cost_usd` is None where it is not known what tokens cost."""
 
+    kind: str
     model: str
-    judge_id: str
+    judge_id: str | None  # None: it gives scores, no labels
     cost_usd: float | None
     labels: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    scored: int = 0
     quotes_missing: int = 0  # answers whose quote is not in the chunk
     prompt_tokens: int = 0  # cached ones included
     cached_tokens: int = 0
@@ -49,7 +50,9 @@ class JudgeResult:
     seconds: float = 0.0
     not_recorded: int = 0  # pairs that the recording does not answer
     remaining: int = 0  # pairs that the same command would still ask about
+    passed_on: int | None = None  # pairs, of this and earlier runs; None: it is the last stage
     interrupted: bool = False
+    budget_spent: bool = False
 
     @property
     def judged(self) -> int:
@@ -72,45 +75,32 @@ class JudgeResult:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is to do. `retry`: kinds of error that are asked again; `limit`: of pairs; `pairs`: the only ones."""
+    """What a stage is to do. `retry`: kinds of error that are asked again; `limit`: of pairs."""
 
     policy: Policy
-    model: str
     judge_id: str
-    sampling: Mapping[str, float | int]
-    price: Price | None
     retry: tuple[str, ...]
     limit: int | None
-    pairs: Collection[str] | None
-    examples: ExamplePool | None
-
-
-class _Asked(NamedTuple):
-    pair: PairToJudge
-    request: Request
-    outcome: Reply | Failure | None  # None: not in the recording
-
-
-Ask = Callable[[Request], Awaitable[Reply | Failure | None]]
+    budget: Budget | None
+    recorder: Recorder | None
 
 
 class Run:
-    """The state of one run."""
+    """The state of one stage's run over the pairs of the scope (see `store.judge_queue`)."""
 
-    def __init__(self, store: Store, work: Work, recorder: Recorder | None, progress: Progress) -> None:
-        """Ask nothing yet."""
-        self.result = JudgeResult(work.model, work.judge_id, cost_usd=0.0 if work.price else None)
+    def __init__(self, store: Store, work: Work, stage: Stage, result: StageResult, progress: Progress) -> None:
+        """Ask nothing yet; `result` is filled in."""
+        self.result = result
         self._store = store
         self._work = work
-        self._recorder = recorder
+        self._stage = stage
         self._progress = progress
-        self._schema = answer_schema(PROMPT, work.policy)
-        self._loose_schema = answer_schema(PROMPT, work.policy, bounded=False)
-        self._queue: deque[PairToJudge] = deque()
+        self._total = 0
         self._fetched = 0
-        self._handed_out = 0
-        self._tasks: set[asyncio.Task[_Asked]] = set()
-        self._answered: list[_Asked] = []
+        self._queue: deque[PairToJudge] = deque()
+        self._held: list[PairToJudge] = []  # a batch for which the budget has no room yet
+        self._tasks: set[asyncio.Task[list[Answered]]] = set()
+        self._answered: list[Answered] = []
         self._wake = asyncio.Event()
         self._stopping = False
         self._fatal: BaseException | None = None
@@ -118,22 +108,22 @@ class Run:
         self._failures_in_a_row = 0
         self._started = 0.0
 
-    async def go(self, ask: Ask, endpoint: Endpoint | None = None) -> None:
+    async def go(self) -> None:
         """Work until nothing is left, a signal arrives, or the endpoint will answer nothing more.
 
         Raises:
             ProviderError: it will not; what it has answered is written.
         """
         self._started = written = time.monotonic()
-        set_scope(self._store, self._work.policy, self._work.pairs)
-        unsettled = queue_pairs(self._store, self._work.policy, self._work.judge_id, retry=self._work.retry)
-        total = unsettled if self._work.limit is None else min(unsettled, self._work.limit)
-        self._progress.start(f"judging with {self._work.model}", total)
+        work = self._work
+        unsettled = queue_pairs(self._store, work.policy, work.judge_id, retry=work.retry)
+        self._total = unsettled if work.limit is None else min(unsettled, work.limit)
+        self._progress.start(f"judging with {self.result.model}", self._total)
         with self._ending_on_signals():
             try:
                 while not self._stopping and (self._tasks or self._more()):
-                    self._hand_out(ask, endpoint)
-                    await self._until_something_happens(endpoint)
+                    self._hand_out()
+                    await self._until_something_happens()
                     if time.monotonic() - written >= _WRITE_EVERY_S:
                         self._write()
                         written = time.monotonic()
@@ -144,7 +134,7 @@ class Run:
                 for task in self._tasks:
                     task.cancel()
                 self._write()
-        unsettled = count_unsettled(self._store, self._work.policy, self._work.judge_id, retry=self._work.retry)
+        unsettled = count_unsettled(self._store, work.policy, work.judge_id, retry=work.retry)
         self.result.remaining = unsettled - self.result.not_recorded
         self.result.seconds = time.monotonic() - self._started
         if self._fatal:
@@ -181,43 +171,32 @@ class Run:
 
     def _more(self) -> bool:
         """Tell whether there is a pair to hand out; reads the next ones from the database when the queue is empty."""
-        if self._work.limit is not None and self._handed_out >= self._work.limit:
-            return False
-        if not self._queue:
-            found = queued_pairs(self._store, after=self._fetched, limit=_FETCH)
+        if not self._queue and not self._held and self._fetched < self._total:
+            found = queued_pairs(self._store, after=self._fetched, limit=min(_FETCH, self._total - self._fetched))
             self._fetched += len(found)
             self._queue.extend(found)
-        return bool(self._queue)
+        return bool(self._queue or self._held)
 
-    def _hand_out(self, ask: Ask, endpoint: Endpoint | None) -> None:
-        if endpoint and time.monotonic() < endpoint.resume_at:
+    def _hand_out(self) -> None:
+        if time.monotonic() < self._stage.resume_at:
             return
-        at_once = endpoint.limit if endpoint else _AT_ONCE_FROM_RECORDING
-        while len(self._tasks) < at_once and self._more():
-            pair = self._queue.popleft()
-            self._handed_out += 1
-            task = asyncio.create_task(self._about(pair, ask))
+        while len(self._tasks) < self._stage.at_once and self._more():
+            batch, self._held = self._held or self._stage.next_batch(self._queue), []
+            budget = self._work.budget
+            most_usd = self._stage.most_usd(batch) if budget else 0.0
+            if budget and not budget.fits(most_usd):
+                self._held = batch
+                if not self._tasks:
+                    self.result.budget_spent = True
+                    self._stop()
+                return
+            if budget:
+                budget.reserve(most_usd)
+            task = asyncio.create_task(self._stage.answer(batch))
             self._tasks.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(partial(self._done, reserved_usd=most_usd))
 
-    async def _about(self, pair: PairToJudge, ask: Ask) -> _Asked:
-        request = Request(
-            model=self._work.model,
-            messages=messages(
-                PROMPT,
-                self._work.policy,
-                anchor=pair.anchor,
-                chunk=pair.chunk,
-                reference=pair.reference,
-                examples=self._work.examples.nearest(pair.anchor) if self._work.examples else None,
-            ),
-            schema=self._schema,
-            loose_schema=self._loose_schema,
-            sampling=self._work.sampling,
-        )
-        return _Asked(pair, request, await ask(request))
-
-    def _done(self, task: asyncio.Task[_Asked]) -> None:
+    def _done(self, task: asyncio.Task[list[Answered]], *, reserved_usd: float) -> None:
         self._tasks.discard(task)
         self._wake.set()
         if task.cancelled():
@@ -226,26 +205,30 @@ class Run:
         if error is not None:
             self._stop(error)
             return
-        asked = task.result()
-        self._answered.append(asked)
-        if isinstance(asked.outcome, Failure) and asked.outcome.kind in TRANSIENT:
-            self._count_failure(asked.outcome)
+        answered = task.result()
+        self._answered += answered
+        judgments = [a.judgment for a in answered if a.judgment]
+        if self._work.budget:
+            self._work.budget.settle(reserved_usd, judgments)
+        failed = next((judgment for judgment in judgments if judgment.error in _NO_ANSWER), None)
+        if failed:
+            self._count_failure(failed)
         else:
             self._replies += 1
             self._failures_in_a_row = 0
 
-    def _count_failure(self, failure: Failure) -> None:
+    def _count_failure(self, failed: Judgment) -> None:
         """Give up on an endpoint that only fails: going on would turn all pairs into errors."""
         self._failures_in_a_row += 1
-        last = f"{failure.kind}: {failure.raw[:200]}"
-        if not self._replies and failure.kind in ("connection", "bad_response"):  # the SDK has tried three times
+        last = f"{failed.error}: {(failed.raw_answer or '')[:200]}"
+        if not self._replies and failed.error in ("connection", "bad_response"):  # the SDK has tried three times
             self._stop(ProviderError(f"no answer from the judge's endpoint ({last})", hint=_CHECK))
         elif self._failures_in_a_row >= _FAILURES_IN_A_ROW:
             said = f"the judge's endpoint failed {self._failures_in_a_row} times in a row (at last {last})"
             self._stop(ProviderError(said, hint=_CHECK))
 
-    async def _until_something_happens(self, endpoint: Endpoint | None) -> None:
-        pause = endpoint.resume_at - time.monotonic() if endpoint else 0.0
+    async def _until_something_happens(self) -> None:
+        pause = self._stage.resume_at - time.monotonic()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), min(pause, _WRITE_EVERY_S) if pause > 0 else _WRITE_EVERY_S)
         self._wake.clear()
@@ -255,20 +238,9 @@ class Run:
         answered, self._answered = self._answered, []
         if not answered:
             return
-        if self._recorder:
-            self._recorder.append([(a.request.request_id, a.outcome) for a in answered if isinstance(a.outcome, Reply)])
-        judgments = [
-            judgment_of(
-                asked.pair,
-                asked.request,
-                asked.outcome,
-                policy=self._work.policy,
-                judge_id=self._work.judge_id,
-                price=self._work.price,
-            )
-            for asked in answered
-            if asked.outcome is not None
-        ]
+        if self._work.recorder:
+            self._work.recorder.append([a.recorded for a in answered if a.recorded])
+        judgments = [a.judgment for a in answered if a.judgment]
         add_judgments(self._store, judgments)
         for judgment in judgments:
             self.result.count(judgment)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labeling.endpoint import Reply
+from labeling.chat import Reply
 from store.errors import InvalidDataError, MissingError, UsageError
 
 

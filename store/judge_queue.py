@@ -4,13 +4,15 @@ Two temporary tables: the scope (the pairs that the judging is about) and the qu
 not settled). Each is made once and read piece by piece, so that neither memory nor time hangs on how often one looks.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from store.database import Store
 from store.policies import Policy
+from store.workspace import PassOn
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,15 @@ _UNSETTLED = """
         SELECT pair_id FROM judgments
         WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
           AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
+        UNION ALL  -- what waits in a batch is paid for
+        SELECT pair_id FROM batch_pairs JOIN batches USING (submission_id)
+        WHERE collected_at IS NULL AND labelling_fingerprint = $fingerprint AND judge_id = $judge
     ) USING (pair_id)
 """
+
+
+# A number in [0, 1) that looks random and is the same for a pair and a judge every time.
+_UNIFORM = "('0x' || left(md5(pair_id || $judge), 8))::BIGINT / 4294967296.0"
 
 
 def set_scope(store: Store, policy: Policy, pairs: Collection[str] | None = None) -> int:
@@ -84,8 +93,22 @@ def queue_pairs(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[
     return store.count("SELECT count(*) FROM judge_queue")
 
 
+def queue_unscored(store: Store, scorer: str) -> int:
+    """Line up the pairs of the scope that a scorer has not scored; return how many there are."""
+    store.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE judge_queue AS
+        SELECT row_number() OVER (ORDER BY anchor_id, pair_id) AS position, *
+        FROM judge_scope ANTI JOIN (SELECT pair_id FROM triage_scores WHERE scorer = $scorer) USING (pair_id)
+        ORDER BY position
+        """,
+        {"scorer": scorer},
+    )
+    return store.count("SELECT count(*) FROM judge_queue")
+
+
 def queued_pairs(store: Store, *, after: int, limit: int) -> list[PairToJudge]:
-    """Return up to `limit` of the pairs that `queue_pairs` lined up, behind the first `after` of them."""
+    """Return up to `limit` of the pairs that were lined up, behind the first `after` of them."""
     found = store.table(
         """
         SELECT pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind AS kind,
@@ -104,6 +127,74 @@ def queued_pairs(store: Store, *, after: int, limit: int) -> list[PairToJudge]:
 def count_unsettled(store: Store, policy: Policy, judge_id: str, *, retry: Sequence[str]) -> int:
     """Count the pairs that `queue_pairs` would line up."""
     return store.count(f"SELECT count(*) {_UNSETTLED}", _parameters(policy, judge_id, retry))
+
+
+class Outcomes(NamedTuple):
+    """What a judge has settled in the scope, and how many of its labels have a confidence."""
+
+    labels: int
+    with_confidence: int
+
+
+def outcomes(store: Store, policy: Policy, judge_id: str) -> Outcomes:
+    """Count what a judge has said about the pairs of the scope."""
+    (row,) = store.rows(
+        """
+        SELECT count(label) AS labels, count(confidence) FILTER (label IS NOT NULL) AS with_confidence
+        FROM judgments SEMI JOIN judge_scope USING (pair_id)
+        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+        """,
+        {"fingerprint": policy.labelling_fingerprint, "judge": judge_id},
+    )
+    return Outcomes(int(str(row["labels"])), int(str(row["with_confidence"])))
+
+
+def pass_on_judged(store: Store, policy: Policy, judge_id: str, pass_on: PassOn, *, retry: Sequence[str]) -> int:
+    """Narrow the scope to the pairs that a judge's stage passes on; return how many are left.
+
+    Errors that are asked again (`retry`) are not passed on. The random share is the same pairs every time.
+    """
+    labels = {a.name for a in policy.answers if a.name in pass_on.labels or a.role in pass_on.labels}
+    return _narrow(
+        store,
+        f"""
+        SELECT pair_id FROM (
+            FROM judgments WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+              AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
+            QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY label IS NULL, judged_at DESC, judgment_id) = 1
+        ) WHERE label IN (SELECT unnest($labels)) OR confidence < $below OR (label IS NULL AND $errors)
+             OR {_UNIFORM} < $random
+        """,
+        _parameters(policy, judge_id, retry)
+        | {
+            "labels": sorted(labels),
+            "below": pass_on.confidence_below or 0.0,
+            "errors": pass_on.errors,
+            "random": pass_on.random,
+        },
+    )
+
+
+def pass_on_scored(store: Store, scorer: str, pass_on: PassOn) -> int:
+    """Narrow the scope to the pairs that a scorer's stage passes on; return how many are left."""
+    low, high = pass_on.scores or (2.0, 2.0)
+    return _narrow(
+        store,
+        f"""
+        SELECT pair_id FROM (
+            SELECT pair_id, percent_rank() OVER (ORDER BY score) AS quantile
+            FROM triage_scores SEMI JOIN judge_scope USING (pair_id) WHERE scorer = $judge
+        ) WHERE quantile BETWEEN $low AND $high OR {_UNIFORM} < $random
+        """,
+        {"judge": scorer, "low": low, "high": high, "random": pass_on.random},
+    )
+
+
+def _narrow(store: Store, passed: str, parameters: Mapping[str, object]) -> int:
+    store.execute(
+        f"CREATE OR REPLACE TEMP TABLE judge_scope AS FROM judge_scope SEMI JOIN ({passed}) USING (pair_id)", parameters
+    )
+    return store.count("SELECT count(*) FROM judge_scope")
 
 
 def _parameters(policy: Policy, judge_id: str, retry: Sequence[str]) -> dict[str, object]:

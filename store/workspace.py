@@ -5,9 +5,9 @@ import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
@@ -20,15 +20,82 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class JudgeSettings(_Section):
-    """The `[judge]` table. The key itself comes from the environment only."""
+class PassOn(_Section):
+    """Which pairs of a stage go on to the next one: those that any of the entries names."""
 
+    labels: tuple[str, ...] = ()  # names of labels, or roles: positive, negative, excluded
+    confidence_below: float | None = Field(default=None, gt=0, le=1)
+    errors: bool = False  # pairs whose answer could not be used
+    random: float = Field(default=0.0, ge=0, le=1)  # a share of all, so that two stages can be compared
+    scores: tuple[float, float] | None = None  # from and to which quantile of the scores, for a stage that scores
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.scores and not 0 <= self.scores[0] <= self.scores[1] <= 1:
+            raise ValueError("scores are two quantiles between 0 and 1, the lower one first")
+        if not (self.labels or self.confidence_below or self.errors or self.random or self.scores):
+            raise ValueError('passes nothing on; say what, or pass_on = "all"')
+        return self
+
+
+def _all_is_a_share_of_one(given: object) -> object:
+    return {"random": 1.0} if given == "all" else given
+
+
+class JudgeStage(_Section):
+    """One of `[[judge.stages]]`: who answers, and what of it goes on to the next. Keys come from the environment."""
+
+    kind: Literal["chat", "decisions", "triage", "cross-encoder"] = "chat"
     model: str | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = Field(default=8, ge=1, le=512)
     max_tokens: int = Field(default=400, ge=16)
     timeout_s: float = Field(default=60.0, gt=0)
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}  # of a cross-encoder: label -> lowest probability
+    pass_on: Annotated[PassOn, BeforeValidator(lambda given: {"random": 1.0} if given == "all" else given)] | None = (
+        None
+    )
+
+    @property
+    def scores(self) -> bool:
+        """Tell whether the stage orders pairs and labels none."""
+        return self.kind == "triage" or (self.kind == "cross-encoder" and not self.thresholds)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.thresholds and self.kind != "cross-encoder":
+            raise ValueError("thresholds belong to a cross-encoder")
+        if self.thresholds and (min(self.thresholds.values()) > 0 or len(set(self.thresholds.values())) < 2):
+            raise ValueError("thresholds name two labels or more, one of them from 0 on")
+        if self.pass_on:
+            if self.scores and (self.pass_on.labels or self.pass_on.confidence_below or self.pass_on.errors):
+                raise ValueError(f"a {self.kind} stage gives scores, no labels: pass on by scores, random or all")
+            if not self.scores and self.pass_on.scores:
+                raise ValueError("scores belong to a stage that gives no labels")
+        return self
+
+
+class JudgeSettings(JudgeStage):
+    """The `[judge]` table: one stage in short, or several in `stages`."""
+
+    stages: tuple[JudgeStage, ...] = ()
+
+    @property
+    def cascade(self) -> tuple[JudgeStage, ...]:
+        """The stages, the first one first."""
+        return self.stages or (self,)
+
+    @model_validator(mode="after")
+    def _stages_join(self) -> Self:
+        if self.stages and self.model_fields_set - {"stages"}:
+            raise ValueError("[judge] is either one stage itself, or holds nothing but [[judge.stages]]")
+        for number, stage in enumerate(self.cascade, start=1):
+            if number == len(self.cascade) and stage.pass_on is not None:
+                raise ValueError(f"stage {number} is the last: there is none to pass_on to")
+            if number < len(self.cascade) and stage.pass_on is None:
+                raise ValueError(f'stage {number} needs pass_on: what goes to the next stage? ("all" for everything)')
+        return self
 
 
 class Overlap(_Section):

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from labeling.endpoint import Endpoint, Failure, Reply, Request
+from labeling.chat import ChatModel, Reply, Request
+from labeling.chat_stage import Questions
+from labeling.endpoint import Endpoint, Failure
 from labeling.judge import judge_candidates
-from labeling.judge_run import JudgeResult
-from labeling.prompts import PROMPT, answer_schema, messages
+from labeling.judge_run import StageResult
+from labeling.prompts import messages
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
+from store.judge_queue import PairToJudge
 from store.judgments import judge_configs
 from store.policies import Example, Policy
 from store.workspace import JudgeSettings, Price
@@ -22,7 +25,7 @@ from tests.judging import POLICY, put_pairs
 KEY = "sk-test-0123456789abcdefghij"
 
 
-def judge(store: Store, policy: Policy, url: str, **options: object) -> JudgeResult:
+def judge(store: Store, policy: Policy, url: str, **options: object) -> StageResult:
     """Judge with a small concurrency; options of `JudgeSettings` or of `judge_candidates`."""
     settings = JudgeSettings(
         model="m",
@@ -32,7 +35,7 @@ def judge(store: Store, policy: Policy, url: str, **options: object) -> JudgeRes
         max_tokens=int(str(options.pop("max_tokens", 400))),
     )
     prices = options.pop("prices", {})
-    return judge_candidates(store, policy, settings, prices, **options)  # type: ignore[arg-type]
+    return judge_candidates(store, policy, settings, prices, **options).stages[0]  # type: ignore[arg-type]
 
 
 def rows(store: Store) -> list[dict[str, object]]:
@@ -228,14 +231,13 @@ def test_a_rate_limit_is_waited_for(store: Store) -> None:
     assert not [call for call in stub.calls if 0.3 < call.arrived_at - refused[0] < 0.55]
 
 
-def test_the_number_of_requests_at_a_time_halves_for_a_burst_of_refusals_and_recovers_one_by_one() -> None:
+def test_the_number_of_requests_at_a_time_halves_for_a_burst_of_refusals_and_recovers_one_by_one(store: Store) -> None:
     async def run(url: str) -> list[int]:
         async with Endpoint(url, None, timeout_s=5, concurrency=16) as endpoint:
-            texts = messages(PROMPT, POLICY, anchor="a", chunk="c", reference=None)
-            request = Request("m", texts, *_schemas(), {"seed": 1})
+            chat = ChatModel(store, endpoint, "m")
             limits = [endpoint.limit]
             for together in (1, 4, *[4] * 10):
-                await asyncio.gather(*(endpoint.ask(request) for _ in range(together)))
+                await asyncio.gather(*(chat.ask(REQUEST) for _ in range(together)))
                 limits.append(endpoint.limit)
             return limits
 
@@ -244,12 +246,12 @@ def test_the_number_of_requests_at_a_time_halves_for_a_burst_of_refusals_and_rec
 
     with serving(answer) as stub:
         limits = asyncio.run(run(stub.url))
-    # One at first; all of them once a reply came; half after the burst; one more after thirty-two answers.
-    assert limits == [1, 16, *[8] * 7, *[9] * 4]
+    # All of them; half after the burst; one more after thirty-two answers.
+    assert limits == [16, 16, *[8] * 7, *[9] * 4]
 
 
-def _schemas() -> tuple[dict[str, object], dict[str, object]]:
-    return answer_schema(PROMPT, POLICY), answer_schema(PROMPT, POLICY, bounded=False)
+PAIR = PairToJudge("pair", "a", "c", "text", None, None)
+REQUEST = Questions(POLICY, "m", {"temperature": 0, "seed": 1, "max_tokens": 400}).about(PAIR)
 
 
 def test_structured_output_is_asked_for_in_ever_simpler_forms_and_the_form_remembered(store: Store) -> None:
@@ -335,7 +337,7 @@ def test_another_model_is_another_judge(store: Store) -> None:
     policy = put_pairs(store, anchors=1, chunks=2)
     with serving(by_text) as stub:
         first = judge(store, policy, stub.url)
-        second = judge_candidates(store, policy, JudgeSettings(model="m2", base_url=stub.url), {})
+        second = judge_candidates(store, policy, JudgeSettings(model="m2", base_url=stub.url), {}).stages[0]
         assert (first.judged, second.judged) == (2, 2)
     assert first.judge_id != second.judge_id
 
@@ -349,7 +351,7 @@ def test_any_prompt_can_be_rendered_again_from_what_the_database_holds(store: St
     sent = next(call for call in stub.calls if call.texts["candidate"] == "candidate").body["messages"]
     again = messages(config["prompt"], policy, anchor="query 0", chunk="candidate", reference="cited")
     assert list(again) == sent
-    request = Request("m", again, *_schemas(), {})
+    request = Request("m", again, REQUEST.schema, REQUEST.loose_schema, {})
     assert request.prompt_id in {row["prompt_id"] for row in rows(store)}
 
 
@@ -475,11 +477,10 @@ def test_many_pairs_are_asked_at_a_time_and_no_more_than_allowed(store: Store) -
     assert all(later - earlier > 0.045 for earlier, later in zip(arrivals[1:], arrivals[11:], strict=False))
 
 
-def test_a_reply_names_what_came_over_the_wire() -> None:
+def test_a_reply_names_what_came_over_the_wire(store: Store) -> None:
     async def ask(url: str) -> Reply | Failure:
         async with Endpoint(url, None, timeout_s=5, concurrency=1) as endpoint:
-            texts = messages(PROMPT, POLICY, anchor="a", chunk="c", reference=None)
-            return await endpoint.ask(Request("m", texts, *_schemas(), {"temperature": 0}))
+            return await ChatModel(store, endpoint, "m").ask(REQUEST)
 
     with serving([completion("x", finish_reason="stop", model="really-m-2026")]) as stub:
         reply = asyncio.run(ask(stub.url))

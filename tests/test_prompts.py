@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from examples.pandas_docs.record import RECORDINGS
 from labeling.answers import Answer, parse_answer
-from labeling.endpoint import Failure, Reply
+from labeling.chat import Reply
+from labeling.endpoint import Failure
 from labeling.policies import load_policy
 from labeling.prompts import PROMPT, boundary, messages, prompt_fingerprint
 from labeling.recording import check_prompt, load_recording

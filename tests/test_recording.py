@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labeling.judge import judge_candidates
-from labeling.judge_run import JudgeResult
+from labeling.judge_run import StageResult
 from labeling.prompts import PROMPT, prompt_fingerprint
 from labeling.recording import load_recording
 from store.database import Store
@@ -33,9 +33,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def replay(store: Store, policy: Policy, file: Path, model: str | None = None) -> JudgeResult:
+def replay(store: Store, policy: Policy, file: Path, model: str | None = None) -> StageResult:
     prices = {"m": Price(input=1, output=1)}
-    return judge_candidates(store, policy, JudgeSettings(model=model, max_tokens=77), prices, recording=file)
+    return judge_candidates(store, policy, JudgeSettings(model=model, max_tokens=77), prices, recording=file).stages[0]
 
 
 def test_a_replay_gives_what_the_live_run_gave_and_leaves_the_rest_unjudged(

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.pandas_docs.log import write_log
-from labeling.judge import judge_candidates
-from labeling.judge_run import JudgeResult
+from labeling.judge import JudgeResult, judge_candidates
 from labeling.policies import load_policy
 from mining.candidates import mine
 from mining.import_log import import_files

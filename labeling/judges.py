@@ -1,0 +1,99 @@
+"""Who a stage asks, and the configuration that names it: all that can change an answer, and nothing else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from labeling.cross_encoder import cross_encoder
+from labeling.prompts import DECISIONS, FEW_SHOT, PROMPT, ExamplePool
+from labeling.scoring import Scorer
+from labeling.triage import max_sentence
+from store.errors import MissingError, UsageError
+from store.policies import Policy
+from store.workspace import JudgeSettings, JudgeStage, secret
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who a stage asks. `config` is None where it gives scores and no labels."""
+
+    stage: JudgeStage
+    model: str
+    base_url: str = ""  # "": on this machine
+    sampling: Mapping[str, float | int] | None = None  # of a chat
+    config: Mapping[str, object] | None = None
+    scorer: Scorer | None = None  # of a model on this machine
+
+
+def judges_of(settings: JudgeSettings, policy: Policy, examples: ExamplePool | None = None) -> tuple[Judge, ...]:
+    """Return whom the stages ask about the pairs of a policy; nothing is sent or loaded.
+
+    Raises:
+        UsageError: a stage has no model, or passes on or gives labels that the policy does not have.
+        MissingError: neither key nor endpoint.
+    """
+    return tuple(_judge(number, stage, policy, examples) for number, stage in enumerate(settings.cascade, start=1))
+
+
+def _judge(number: int, stage: JudgeStage, policy: Policy, examples: ExamplePool | None) -> Judge:
+    names = {answer.name for answer in policy.answers}
+    passed_on = set(stage.pass_on.labels) if stage.pass_on else set()
+    unknown = sorted((passed_on - {"positive", "negative", "excluded"} | stage.thresholds.keys()) - names)
+    if unknown:
+        raise UsageError(
+            f"stage {number} of the judge names {unknown[0]!r}; policy {policy.name} has the labels"
+            f" {', '.join(sorted(names))}",
+            hint=f"uncited policy show {policy.name}",
+        )
+    if stage.kind in ("triage", "cross-encoder"):
+        if not stage.model:
+            raise UsageError(f"stage {number} of the judge ({stage.kind}) has no model: give its folder or name")
+        scorer = max_sentence(stage.model) if stage.kind == "triage" else cross_encoder(stage.model)
+        config = (
+            {"kind": stage.kind, "model": scorer.model, "thresholds": stage.thresholds} if stage.thresholds else None
+        )
+        return Judge(stage, scorer.model, config=config, scorer=scorer)
+    base_url = _base_url(stage, policy)
+    if not stage.model:
+        raise UsageError(
+            "no model to ask: set model in [judge] of uncited.toml, or give --model",
+            hint=f"uncited judge --policy {policy.name} --model NAME",
+        )
+    if stage.kind == "chat":
+        sampling = {"temperature": 0, "max_tokens": stage.max_tokens, "seed": 1}
+        return chat_judge(stage, stage.model, base_url, sampling, examples)
+    asked = {"kind": stage.kind, "model": stage.model, "base_url": base_url, "prompt": PROMPT, "decisions": DECISIONS}
+    return Judge(stage, stage.model, base_url, config={**asked, **_shown(examples)})
+
+
+def chat_judge(
+    stage: JudgeStage,
+    model: str,
+    base_url: str,
+    sampling: Mapping[str, float | int],
+    examples: ExamplePool | None = None,
+) -> Judge:
+    """Return the judge that a chat model is when it is asked with these parameters."""
+    config = {"model": model, "base_url": base_url, "prompt": PROMPT, "sampling": sampling, **_shown(examples)}
+    return Judge(stage, model, base_url, sampling, config)
+
+
+def _shown(examples: ExamplePool | None) -> dict[str, object]:
+    return {"examples": {"set": examples.example_set_id, "prompt": FEW_SHOT}} if examples else {}
+
+
+def _base_url(stage: JudgeStage, policy: Policy) -> str:
+    base_url = stage.base_url or os.environ.get("OPENAI_BASE_URL")  # which the SDK would read anyway
+    if not base_url and secret(stage.api_key_env) is None:
+        raise MissingError(
+            f"no judge to ask: set {stage.api_key_env} in the environment, or name an OpenAI-compatible endpoint"
+            " with --base-url or base_url in [judge] of uncited.toml",
+            hint=f"uncited triage --policy {policy.name} (orders the review queue without a judge; it labels nothing)",
+        )
+    url = urlsplit(base_url or OPENAI_URL)
+    if url.scheme not in ("http", "https") or "@" in url.netloc:
+        raise UsageError("the base URL must be like http://localhost:8080/v1, with no user or password in it")
+    return url.geturl().rstrip("/")
