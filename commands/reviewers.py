@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from store.errors import UsageError
 
 if TYPE_CHECKING:
     from labeling.agreement import Agreement
@@ -91,14 +92,16 @@ def _print_coefficients(out: "Output", result: "AgreementReport") -> None:
         ["of so many queries", *(f"{a.queries:,}" for a in columns.values())],
         ["pairs with one answer", *(f"{a.single:,}" for a in columns.values())],
     ]
-    reasons: dict[str, None] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for name in result.streams["all"].coefficients:
         estimates = {column: a.coefficients[name] for column, a in columns.items()}
         rows.append([name, *(_shown(estimate) for estimate in estimates.values())])
-        reasons |= {f"{name} ({column}): {e.reason}": None for column, e in estimates.items() if e.reason}
+        for column, estimate in estimates.items():
+            if estimate.reason:
+                reasons.setdefault((name, estimate.reason), []).append(column)
     out.table(f"Agreement under {result.policy}, with 95 % intervals", ("", *columns), rows)
-    for reason in reasons:
-        out.note(reason)
+    for (name, reason), where in reasons.items():
+        out.note(f"{name} ({'; '.join(where)}): {reason}")
     out.line(
         f"The judge is compared on the {judge.audited} pairs drawn at random and answered blind"
         f" ({judge.unsettled} without a label of people, {judge.unjudged} without a judgment)."
@@ -145,3 +148,44 @@ def _said(answer: "Answer") -> str:
 
     note = f" ({one_line(answer.note, _QUERY_SHOWN)})" if answer.note else ""
     return f"{one_line(answer.reviewer, _QUERY_SHOWN)}: {answer.label or DISCARDED}{note}"
+
+
+def terminal(
+    policy: PolicyOption,
+    reviewer: Annotated[str | None, typer.Option(help="Who answers; default: your user name.")] = None,
+    conflicts: Annotated[bool, typer.Option("--conflicts", help="Decide what reviewers disagree about.")] = False,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Answer in the terminal what Argilla would ask: one key an answer, stored at once."""
+    from labeling.terminal import questions_for, review_in_terminal
+    from labeling.terminal_keys import require_terminal
+    from printing import Output
+
+    require_terminal(f"uncited review import FILE --policy {policy}")
+    who = _user_name() if reviewer is None else reviewer.strip()
+    if not who:
+        raise UsageError("a reviewer needs a name", hint="--reviewer NAME")
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen, settings = session.policy(policy), session.workspace.settings.review
+        questions = questions_for(session.store, chosen, settings, who, conflicts=conflicts)
+        open_store = session.workspace.open
+    out = Output(as_json=json, quiet=quiet)  # the database is closed: people take long, and others may want it
+    result = review_in_terminal(open_store, chosen, questions, who, out.notes if json else out.console)
+    if not out.json(result):
+        out.line(
+            f"{who}: {result.answered} answered, {result.discarded} discarded, {result.changed} changed;"
+            f" {result.left} wait for you"
+        )
+        if not result.left:
+            out.next(f"uncited build --policy {policy}")
+
+
+def _user_name() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # no variable says it, and no entry for this user id (KeyError until 3.13)
+        raise UsageError("the system does not know your user name", hint="--reviewer NAME") from error
