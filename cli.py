@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import argilla, intake, judge, judge_reports, policy, review, reviewers, training, workspace
+from commands import argilla, intake, judge, judge_batch, judge_reports, policy, review, reviewers, training, workspace
 from store.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(intake.mine)
 app.add_typer(judge.app, name="judge")
 for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, judge_reports.calibrate):
     judge.app.command()(report)
+judge.app.add_typer(judge_batch.app, name="batch")
 app.command()(judge.triage)
 app.add_typer(argilla.app, name="argilla")
 review.app.command()(reviewers.agreement)

@@ -5,12 +5,15 @@ a judge with examples and one without can be compared on reviews that neither ha
 first used and is part of the judge's configuration: reviews that come later change no answer and cost nothing.
 """
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from labeling.embeddings import load_model, model_name
 from store.builds import list_builds
 from store.database import Store
+from store.embeddings import embedded
 from store.errors import MissingError
 from store.example_sets import (
     LabelledPair,
@@ -35,8 +38,12 @@ _LONGEST = 1500  # characters of a chunk that is shown; cut short, it might lose
 class FrozenExamples:
     """A frozen set and the rule that picks from it: a `labeling.prompts.ExamplePool`."""
 
-    def __init__(self, store: Store, example_set_id: str, anchors: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: Store, example_set_id: str, anchors: Sequence[str] = (), *, model: str | None = None
+    ) -> None:
         """Load a set, and embed the texts of `anchors` beforehand, all at once.
+
+        `model` says where the model that the set names is found, if not by that name.
 
         Raises:
             MissingError: this workspace has no such set, or the model that compares queries cannot be loaded.
@@ -46,13 +53,14 @@ class FrozenExamples:
         self.example_set_id = example_set_id
         self._store = store
         self._shown = int(str(rule["shown"]))
-        self._model = str(rule["model"])
+        self._named = str(rule["model"])
+        self._model = model or self._named
         self._labels = [str(label) for label in _listed(rule["labels"])]
         self._pairs = found.pairs
         self._groups = build_groups(store, [str(build) for build in _listed(rule["builds"])])
         self._trigrams = {pair.anchor: query_trigrams(normalised(pair.anchor)) for pair in found.pairs}
         self._chosen: dict[str, tuple[Example, ...]] = {}
-        self._vectors = _embedded(store, self._model, [*self._trigrams, *anchors])
+        self._vectors = _embedded(store, self._named, self._model, [*self._trigrams, *anchors])
 
     def nearest(self, anchor: str) -> tuple[Example, ...]:
         """Return the examples nearest to an anchor by query, each label in turn; none of them from its query group."""
@@ -64,7 +72,7 @@ class FrozenExamples:
         import numpy as np
 
         if anchor not in self._vectors:
-            self._vectors |= _embedded(self._store, self._model, [anchor])
+            self._vectors |= _embedded(self._store, self._named, self._model, [anchor])
         own = self._vectors[anchor]
         # Rounded, so that what no reader would notice does not decide.
         cosines = {text: round(float(np.dot(own, self._vectors[text])), 4) for text in self._trigrams}
@@ -116,9 +124,9 @@ def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, ren
     if not renew:
         for known in example_sets(store, policy):
             found = get_example_set(store, known)
-            same = (found.rule["shown"], found.rule["model"]) == (count, model)
+            same = (found.rule["shown"], found.rule["model"]) == (count, model_name(model))
             if same and not _near(tests, {pair.anchor for pair in found.pairs}):
-                return FrozenExamples(store, known, anchors)
+                return FrozenExamples(store, known, anchors, model=model)
     reviewed = [pair for pair in people_labelled(store, policy) if not held_out(pair.anchor)]
     leaking = _near(tests, {pair.anchor for pair in reviewed})
     usable = [pair for pair in reviewed if pair.anchor not in leaking and len(pair.chunk) <= _LONGEST]
@@ -132,14 +140,14 @@ def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, ren
     rule = {
         "version": 1,
         "shown": count,
-        "model": model,
+        "model": model_name(model),
         "labels": labels,
         "from": "the queries that are not held out",
         "longest": _LONGEST,
         "near_query": NEAR_QUERY,
         "builds": sorted(build.build_id for build in list_builds(store)),
     }
-    return FrozenExamples(store, put_example_set(store, policy, rule, usable), anchors)
+    return FrozenExamples(store, put_example_set(store, policy, rule, usable), anchors, model=model)
 
 
 def held_out(anchor: str) -> bool:
@@ -160,10 +168,15 @@ def _near(tests: Sequence[str], anchors: Collection[str]) -> set[str]:
     return found
 
 
-def _embedded(store: Store, model: str, texts: Sequence[str]) -> "dict[str, np.ndarray]":
-    from sentence_transformers import SentenceTransformer
+def _embedded(store: Store, rule_model: str, model: str, texts: Sequence[str]) -> "dict[str, np.ndarray]":
+    """Map queries to vectors of unit length; the model is loaded only for those that were never embedded."""
+    loaded = functools.cache(lambda: load_model(model))
 
-    vectors = SentenceTransformer(model).encode_query(list(texts), normalize_embeddings=True, show_progress_bar=False)
+    def encode(batch: list[str]) -> "np.ndarray":
+        vectors: np.ndarray = loaded().encode_query(batch, normalize_embeddings=True, show_progress_bar=False)
+        return vectors
+
+    vectors = embedded(store, texts, model=f"{rule_model}, query", encode=encode)
     return dict(zip(texts, vectors, strict=True))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from labeling.calibration import Calibration, Method, Recalibration, calibrate
 from labeling.judge_quality import relevance
-from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_of, newest_map, put_calibration
+from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_that_labelled, newest_map, put_calibration
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.policies import Policy
@@ -48,7 +48,7 @@ def calibrate_judges(store: Store, policy: Policy, *, rng: "np.random.Generator"
         MissingError: no pair has both a judgment and a review.
     """
     done = []
-    for judge_id, config in judges_of(store, policy).items():
+    for judge_id, config in judges_that_labelled(store, policy).items():
         rows = judged_and_reviewed(store, policy, judge_id)
         blind = [row for row in rows if row.blind]
         used = blind if len(blind) >= _ENOUGH_BLIND else rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from labeling.few_shot import held_out
 from labeling.judge_quality import Quality, Verdicts, claim, gain, quality, relevance
-from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_of
+from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_that_labelled
 from store.database import Store
 from store.errors import MissingError
 from store.example_sets import get_example_set
@@ -44,7 +44,7 @@ def compare_judges(store: Store, policy: Policy, *, rng: "np.random.Generator") 
     Raises:
         MissingError: there are no two such judges, or no held-out review of a pair that both judged.
     """
-    judges = judges_of(store, policy)
+    judges = judges_that_labelled(store, policy)
     plain = {_without_examples(config): judge for judge, config in judges.items() if "examples" not in config}
     compared, reasons = [], []
     for judge, config in judges.items():

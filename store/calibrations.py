@@ -32,7 +32,7 @@ class JudgedAndReviewed:
     agreeing: int
 
 
-def judges_of(store: Store, policy: Policy) -> dict[str, dict[str, object]]:
+def judges_that_labelled(store: Store, policy: Policy) -> dict[str, dict[str, object]]:
     """Map the judges that labelled pairs under a policy's question, the last used first, to their configurations."""
     found = store.rows(
         """
