@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-all lint lock clean
+.PHONY: demo test test-all argilla-tests lint lock clean
 
 demo: .venv/.installed
 	$(BIN)/uncited demo $(DEMO_ARGS)
@@ -14,6 +14,10 @@ test: lint
 
 test-all: lint
 	$(BIN)/pytest
+
+# Argilla's own unit tests against the local server's parts; `make test-all` runs them too.
+argilla-tests: .venv/.installed
+	$(BIN)/python tests/argilla_yardstick.py
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -125,3 +125,9 @@ def _bulk(client: _OpenSearch, actions: list[dict]) -> None:
 argilla_server.search_engine.ElasticSearchEngine = _Engine
 opensearchpy.OpenSearch = _OpenSearch
 opensearchpy.helpers.bulk = _bulk
+
+if os.environ.get("YARDSTICK_SPEED_PATCH"):
+    import argilla_server._app
+    from uncited_argilla import speed
+
+    assert speed.apply(), "the speed patch is for another version of argilla-server"
