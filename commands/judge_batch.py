@@ -162,7 +162,8 @@ def _judge(
     from labeling.few_shot import freeze_examples
 
     policy = session.policy(policy_name)
-    examples = freeze_examples(session.store, policy, few_shot, model=DEFAULT_MODEL) if few_shot else None
+    nearness = session.workspace.settings.review.similarity_model or DEFAULT_MODEL
+    examples = freeze_examples(session.store, policy, few_shot, model=nearness) if few_shot else None
     return batch_judge(session.store, policy, _settings(session, model, base_url), examples)
 
 

@@ -154,6 +154,9 @@ def _print_compared(out: "Output", compared: "Compared") -> None:
 
 def calibrate(
     policy: PolicyOption,
+    asks: Annotated[
+        int, typer.Option(min=0, max=20, help="Ask a judge without probabilities so often again, labels reordered.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Draw reliability diagrams to this .png or .svg file.")] = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -163,9 +166,14 @@ def calibrate(
     import numpy as np
 
     from labeling.judge_calibration import calibrate_judges, draw
+    from labeling.permuted_asks import ask_again
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        done = calibrate_judges(session.store, session.policy(policy), rng=np.random.default_rng(_SEED))
+        asked, settings = session.policy(policy), session.workspace.settings
+        if asks:
+            with session.out.progress() as bar:
+                ask_again(session.store, asked, settings.judge, settings.prices, asks=asks, progress=bar)
+        done = calibrate_judges(session.store, asked, rng=np.random.default_rng(_SEED))
         if out:
             draw(done, out)
         if not session.out.json(done):
