@@ -14,7 +14,7 @@ from store.errors import InvalidDataError, MissingError, UsageError
 from store.policies import UNSURE, Example, Label, Policy, Role, Scale, get_policy
 from store.text import normalised, words
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+POLICY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _EXAMPLES_LIMIT = 16_000  # characters, about 4,000 tokens: half of the context of a small judge; a pair needs the rest
 _BOTH = frozenset(["both", "two", "they", "them", "their", "either", "each", "other", "another", "together", "pair"])
 _SHORTEST_STEM = 4  # letters
@@ -38,14 +38,18 @@ def _with_weight(signal: object) -> object:
     return {"label": signal} if isinstance(signal, str) else signal
 
 
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
 _Sentence = Annotated[str, AfterValidator(_sentence)]
 _Passage = Annotated[str, AfterValidator(_passage)]
 
 
 class _LabelPart(_Part):
-    name: str = Field(pattern=f"^{_NAME.pattern}$")
+    name: str = Field(pattern=f"^{POLICY_NAME.pattern}$")
     meaning: _Sentence = Field(min_length=1, max_length=1000)
-    role: Role
+    role: Annotated[Role, BeforeValidator(_stripped)]
 
 
 class _SignalPart(_Part):
@@ -61,13 +65,13 @@ class _ExamplePart(_Part):
 
 
 class _PolicyFile(_Part):
-    name: str = Field(pattern=f"^{_NAME.pattern}$")
+    name: str = Field(pattern=f"^{POLICY_NAME.pattern}$")
     title: _Sentence = ""
     anchor: _Sentence = Field(min_length=1, max_length=300)
     candidate: _Sentence = Field(min_length=1, max_length=300)
     kinds: list[_Sentence] = Field(default=[], min_length=1)
     question: _Sentence = Field(min_length=1, max_length=1000)
-    scale: Scale = "set"
+    scale: Annotated[Scale, BeforeValidator(_stripped)] = "set"
     labels: list[_LabelPart] = Field(min_length=2)
     signals: dict[_Sentence, Annotated[_SignalPart, BeforeValidator(_with_weight)]] = {}
     examples: list[_ExamplePart] = []

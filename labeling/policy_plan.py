@@ -37,7 +37,7 @@ class Plan:
     changes: tuple[Change, ...]
     shares_with: tuple[str, ...]  # other policies of the same wording: all answers count under both
     pairs: int  # that judges have labelled under the old wording, and would be asked about again
-    again: tuple[Calls, ...]  # by judge, for those pairs; empty where `keep_judgments` keeps all of them
+    again: tuple[Calls, ...]  # by judge, for those pairs
     first: Calls  # pairs that no judge has labelled yet, whatever the wording
     reviews: int  # answers of people under the old wording that are at stake
     reviews_holding: int
@@ -74,13 +74,11 @@ def plan_change(
     is_new = not versions or old.policy_id != policy.policy_id
     others = [p.name for p in list_policies(store) if p.labelling_fingerprint == policy.labelling_fingerprint]
     unasked = unjudged(store, old, policy)
-    usual = judge_use(store, old, policy)
+    kept = list(kept_labels(old, policy)) if keep_judgments else []
+    usual = judge_use(store, old, policy, kept=kept)
     first_judge = usual[0] if usual else JudgeUse("", model, 0, None, None, None)
-    at_stake: dict[str | None, int] = {}
-    pairs = 0
-    if old.labelling_fingerprint != policy.labelling_fingerprint:
-        at_stake = reviews_by_label(store, old, policy)
-        pairs = 0 if keep_judgments and _all_kept(old, policy) else count_asked_again(store, old, policy)
+    reworded = old.labelling_fingerprint != policy.labelling_fingerprint
+    at_stake = reviews_by_label(store, old, policy) if reworded else {}
     hold = kept_labels(old, policy) if keep_reviews else carried_labels(old, policy)
     reviews = sum(at_stake.values())
     holding = sum(count for label, count in at_stake.items() if hold and (label is None or label in hold))
@@ -91,19 +89,13 @@ def plan_change(
         sort=changes[0].sort if changes else "nothing",
         changes=changes,
         shares_with=tuple(name for name in others if name != policy.name),
-        pairs=pairs,
-        again=tuple(
-            _calls(use, use.pairs, old, policy, unasked.characters, prices) for use in usual if use.pairs and pairs
-        ),
+        pairs=count_asked_again(store, old, policy, kept=kept),
+        again=tuple(_calls(use, use.pairs, old, policy, unasked.characters, prices) for use in usual if use.pairs),
         first=_calls(first_judge, unasked.pairs, old, policy, unasked.characters, prices),
         reviews=reviews,
         reviews_holding=holding,
         reviews_again=reviews - holding,
     )
-
-
-def _all_kept(old: Policy, new: Policy) -> bool:
-    return all(label.name in kept_labels(old, new) for label in old.labels)
 
 
 def _calls(

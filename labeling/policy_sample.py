@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from labeling.judge import judge_candidates
+from labeling.judge import JudgeResult, judge_candidates
 from labeling.policy_changes import kept_labels
 from store.database import Store
 from store.errors import MissingError, UsageError
@@ -53,8 +53,10 @@ class Sample:
     flips: tuple[Flips, ...]  # all pairs first, then by old label
     moves: tuple[Move, ...]
     unanswered: int  # sampled pairs without a usable answer: left out of the estimate
+    other_judge: int  # sampled pairs that another judge answered under the old wording
     asked: int  # by this call; the others had been asked before
     cost_usd: float | None
+    budget_spent: bool
 
 
 def sample_change(
@@ -64,6 +66,7 @@ def sample_change(
     prices: Mapping[str, Price],
     *,
     size: int,
+    budget_usd: float | None = None,
     progress: Progress = silent,
 ) -> Sample:
     """Ask a judge about `size` pairs under the new wording and estimate how many of all would get another label.
@@ -74,11 +77,13 @@ def sample_change(
         settings: the judge that is asked.
         prices: dollars by model name.
         size: of the sample; all pairs at most.
+        budget_usd: stop before this call costs more; the estimate then rests on what was answered.
         progress: told of pairs.
 
     Raises:
         MissingError: there is no older version, or nothing was judged under it.
-        UsageError: the edit changes nothing that a judge reads, or the sample is too small for the strata.
+        UsageError: the edit changes nothing that a judge reads, the sample is too small for the strata, or there is
+            no price for a budget.
     """
     versions = policy_versions(store, policy.name)
     if not versions or not (judged := judged_labels(store, versions[-1], policy.name).to_pylist()):
@@ -89,47 +94,64 @@ def sample_change(
     old = versions[-1]
     if old.labelling_fingerprint == policy.labelling_fingerprint:
         raise UsageError("the edit changes nothing that a judge or a reviewer reads: no answer could change")
+    before = {row["pair_id"]: row["judge_id"] for row in judged}
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in judged:
         strata[row["label"], row["source"]].append(row["pair_id"])
     sizes = allocate({stratum: len(pairs) for stratum, pairs in strata.items()}, size)
     drawn = {stratum: sorted(pairs, key=_order)[: sizes[stratum]] for stratum, pairs in strata.items()}
     wanted = {pair for pairs in drawn.values() for pair in pairs}
-    known = _answers(store, policy)
-    missing = wanted - known.keys()
-    result = judge_candidates(store, policy, settings, prices, pairs=missing, progress=progress) if missing else None
-    answers = _answers(store, policy)
+    missing = wanted - _answers(store, policy).keys()
+    result = (
+        judge_candidates(store, policy, settings, prices, pairs=missing, budget_usd=budget_usd, progress=progress)
+        if missing
+        else JudgeResult()
+    )
+    answers = {pair: answer for pair, answer in _answers(store, policy).items() if pair in wanted}
     becomes = kept_labels(old, policy)
-    strata_found = {
-        stratum: _Stratum(
-            len(strata[stratum]),
-            sum(pair in answers for pair in pairs),
-            sum(pair in answers and answers[pair] != becomes.get(stratum[0]) for pair in pairs),
-        )
+    moved = {
+        stratum: [(becomes.get(stratum[0], stratum[0]), answers[pair].label) for pair in pairs if pair in answers]
         for stratum, pairs in drawn.items()
     }
-    moves = Counter(
-        (becomes.get(label, label), answers[pair])
-        for (label, _), pairs in drawn.items()
-        for pair in pairs
-        if pair in answers
-    )
-    labels = sorted({label for label, _ in strata_found})
     return Sample(
-        flips=(
-            _flips("", list(strata_found.values())),
-            *(_flips(label, [found for (of, _), found in strata_found.items() if of == label]) for label in labels),
+        flips=_all_flips({stratum: _Stratum(len(strata[stratum]), *_count(moves)) for stratum, moves in moved.items()}),
+        moves=tuple(
+            Move(*pair, count)
+            for pair, count in sorted(Counter(pair for moves in moved.values() for pair in moves).items())
         ),
-        moves=tuple(Move(*pair, count) for pair, count in sorted(moves.items())),
         unanswered=len(wanted - answers.keys()),
+        other_judge=sum(answer.judge_id != before[pair] for pair, answer in answers.items()),
         asked=len(missing & answers.keys()),
-        cost_usd=result.cost_usd if result else 0.0,
+        cost_usd=result.cost_usd,
+        budget_spent=result.budget_spent,
     )
 
 
-def _answers(store: Store, policy: Policy) -> dict[str, str]:
-    found = judged_labels(store, policy, policy.name)
-    return dict(zip(found["pair_id"].to_pylist(), found["label"].to_pylist(), strict=True))
+class _Stratum(NamedTuple):
+    pairs: int
+    sampled: int
+    flipped: int
+
+
+class _Answer(NamedTuple):
+    label: str
+    judge_id: str
+
+
+def _answers(store: Store, policy: Policy) -> dict[str, _Answer]:
+    found = judged_labels(store, policy, policy.name).to_pylist()
+    return {row["pair_id"]: _Answer(row["label"], row["judge_id"]) for row in found}
+
+
+def _count(moves: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Return how many pairs were answered, and how many of them with another label."""
+    return len(moves), sum(was != becomes for was, becomes in moves)
+
+
+def _all_flips(strata: Mapping[tuple[str, str], _Stratum]) -> tuple[Flips, ...]:
+    labels = sorted({label for label, _ in strata})
+    by_label = [_flips(label, [found for (of, _), found in strata.items() if of == label]) for label in labels]
+    return _flips("", list(strata.values())), *by_label
 
 
 def _order(pair: str) -> str:
@@ -157,12 +179,6 @@ def allocate(strata: Mapping[tuple[str, str], int], size: int) -> dict[tuple[str
         neediest = min(open_, key=lambda stratum: (shares[stratum] / strata[stratum], stratum))
         shares[neediest] += 1
     return shares
-
-
-class _Stratum(NamedTuple):
-    pairs: int
-    sampled: int
-    flipped: int
 
 
 def _flips(label: str, strata: Sequence[_Stratum]) -> Flips:

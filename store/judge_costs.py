@@ -10,7 +10,7 @@ _ASKED = """
         SELECT judge_id, labelling_fingerprint, judged_at AS asked_at, label IS NULL AS failed,
                prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, duration_ms,
                'judge' AS purpose
-        FROM judgments
+        FROM judgments WHERE carried_from IS NULL  -- nobody was asked about those that were carried over
         UNION ALL
         SELECT judge_id, labelling_fingerprint, asked_at, label IS NULL,
                prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, duration_ms, 'calibrate'

@@ -1,6 +1,6 @@
 """What hangs on a policy's wording: what an edit would void, and what of it is carried over."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,6 +11,21 @@ from store.policies import Policy
 
 # Candidate pairs of a policy that a judge is asked about.
 _ASKED = "(FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL)"
+
+
+# Of those, the ones whose judgments under an old wording count no more under a new one. $kept: old labels that do.
+_LOST = f"""
+    (
+        SELECT DISTINCT pair_id FROM judgments SEMI JOIN {_ASKED} USING (pair_id)
+        WHERE labelling_fingerprint = $old AND label IS NOT NULL AND pair_id NOT IN (
+            SELECT pair_id FROM judgments
+            WHERE label IS NOT NULL AND (
+                labelling_fingerprint = $new
+                OR labelling_fingerprint = $old AND label IN (SELECT unnest($kept::VARCHAR[]))
+            )
+        )
+    )
+"""
 
 
 class JudgeUse(NamedTuple):
@@ -24,37 +39,38 @@ class JudgeUse(NamedTuple):
     completion_tokens: float | None
 
 
-def judge_use(store: Store, old: Policy, new: Policy) -> list[JudgeUse]:
-    """Return what each judge answered under `old` about the candidates of the policy's name, the busiest first."""
+def judge_use(store: Store, old: Policy, new: Policy, *, kept: Collection[str] = ()) -> list[JudgeUse]:
+    """Return what each judge answered under `old` about the candidates of the policy's name, the busiest first.
+
+    `kept`: old labels whose judgments are carried over, so that their pairs do not count.
+    """
     rows = store.rows(
         f"""
         SELECT judge_id, any_value(config ->> '$.model') AS model,
-               count(DISTINCT pair_id) FILTER (label IS NOT NULL AND pair_id NOT IN (
-                   SELECT pair_id FROM current_judgments WHERE labelling_fingerprint = $new
-               )) AS pairs,
+               count(DISTINCT pair_id) FILTER (label IS NOT NULL AND pair_id IN {_LOST}) AS pairs,
                avg(prompt_tokens) AS prompt_tokens, avg(cached_tokens) AS cached_tokens,
                avg(completion_tokens) AS completion_tokens
         FROM judgments LEFT JOIN judges USING (judge_id) SEMI JOIN {_ASKED} USING (pair_id)
         WHERE labelling_fingerprint = $old
-        GROUP BY judge_id ORDER BY pairs DESC, judge_id
+        GROUP BY judge_id ORDER BY pairs DESC, count(*) DESC, judge_id
         """,
-        {"policy": new.name, "old": old.labelling_fingerprint, "new": new.labelling_fingerprint},
+        _changed(old, new, kept),
     )
     return [JudgeUse(**row) for row in rows]  # type: ignore[arg-type]
 
 
-def count_asked_again(store: Store, old: Policy, new: Policy) -> int:
-    """Count the candidates that judges have labelled under `old` and not under `new`."""
-    return store.count(
-        f"""
-        SELECT count(*) FROM {_ASKED} WHERE pair_id IN (
-            SELECT pair_id FROM current_judgments WHERE labelling_fingerprint = $old
-        ) AND pair_id NOT IN (
-            SELECT pair_id FROM current_judgments WHERE labelling_fingerprint = $new
-        )
-        """,
-        {"policy": new.name, "old": old.labelling_fingerprint, "new": new.labelling_fingerprint},
-    )
+def count_asked_again(store: Store, old: Policy, new: Policy, *, kept: Collection[str] = ()) -> int:
+    """Count the candidates that judges have labelled under `old` and not under `new`; `kept` as for `judge_use`."""
+    return store.count(f"SELECT count(*) FROM {_LOST}", _changed(old, new, kept))
+
+
+def _changed(old: Policy, new: Policy, kept: Collection[str]) -> dict[str, object]:
+    return {
+        "policy": new.name,
+        "old": old.labelling_fingerprint,
+        "new": new.labelling_fingerprint,
+        "kept": list(kept),
+    }
 
 
 class Unjudged(NamedTuple):
@@ -95,11 +111,12 @@ def judged_labels(store: Store, policy: Policy, name: str) -> pa.Table:
     """Return what judges last said, under the wording of `policy`, about the candidates of the policy `name`.
 
     Returns:
-        Columns pair_id, label, source (the first by name of those that put the pair forward); ordered by pair_id.
+        Columns pair_id, label, judge_id, source (the first by name of those that put the pair forward); ordered by
+        pair_id.
     """
     return store.table(
         f"""
-        SELECT pair_id, label, sources[1] AS source
+        SELECT pair_id, label, judge_id, sources[1] AS source
         FROM current_judgments JOIN {_ASKED} USING (pair_id)
         WHERE labelling_fingerprint = $fingerprint ORDER BY pair_id
         """,
