@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.review_queue import RUN, in_review_order, review_queue
@@ -94,6 +94,7 @@ def cluster_of(p: PairToReview) -> tuple[str, str]:
 
 
 class TestOrder:
+    @settings(deadline=None)
     @given(some_queues(), st.randoms())
     def test_every_pair_comes_once_and_the_order_of_rows_is_no_matter(
         self, queue: tuple[list[PairToReview], dict[str, ReviewStream], str], chance: Random
@@ -105,6 +106,7 @@ class TestOrder:
         chance.shuffle(shuffled)
         assert in_review_order(POLICY, shuffled, streams, seed=seed) == ordered
 
+    @settings(deadline=None)
     @given(some_pairs(), st.integers(0, 9))
     def test_no_query_comes_more_than_a_few_times_in_a_row_while_another_waits(
         self, pairs: list[PairToReview], audited: int
@@ -119,6 +121,7 @@ class TestOrder:
             waiting = any(p.anchor != anchor and streams[p.pair_id] == "targeted" for p in ordered[end:])
             assert len(members) <= max(RUN, *clusters) or not waiting
 
+    @settings(deadline=None)
     @given(some_queues())
     def test_near_duplicates_of_a_query_stand_together_with_the_first_audit_pair_among_them(
         self, queue: tuple[list[PairToReview], dict[str, ReviewStream], str]
@@ -135,6 +138,7 @@ class TestOrder:
         for found in places.values():
             assert found == list(range(found[0], found[0] + len(found)))
 
+    @settings(deadline=None)
     @given(st.integers(1, 400), st.sampled_from([0.02, 0.1, 0.3, 0.5, 0.9]), st.integers(1, 30), st.text(max_size=4))
     def test_every_prefix_holds_its_share_of_the_audit(self, n: int, share: float, queries: int, seed: str) -> None:
         pairs = [some_pair(number, number % queries, label=("answers", None)[number % 2]) for number in range(n)]
@@ -173,6 +177,7 @@ class TestOrder:
         assert set(lengths["audit"]) == set(lengths["targeted"]) == {RUN}
         assert all(inside.count(index) > len(inside) / 6 for index in range(RUN)), "at any place of its run"
 
+    @settings(deadline=None)
     @given(some_pairs())
     def test_disputed_pairs_come_first_and_settled_ones_last_among_the_judged(self, pairs: list[PairToReview]) -> None:
         pairs = [replace(p, anchor=p.pair_id, chunk=p.pair_id) for p in pairs]
