@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.session import DEFAULT_MODEL, HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
-from store.errors import UsageError
+from store.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
+    from labeling.dry_run import StageEstimate
     from labeling.judge import JudgeResult
     from printing import Output
+    from store.workspace import JudgeSettings
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -22,7 +24,13 @@ def judge(
     model: Annotated[str | None, typer.Option(help="The model, as its endpoint names it.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=512, help="Requests in flight.")] = None,
+    few_shot: Annotated[
+        int | None, typer.Option(min=1, max=32, help="Show so many examples from people's reviews of other queries.")
+    ] = None,
+    fresh_examples: Annotated[bool, typer.Option("--fresh-examples", help="Freeze the examples anew.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many pairs.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Stop before the run costs more dollars.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price; send nothing.")] = False,
     retry_errors: Annotated[bool, typer.Option(help="Ask again where an answer could not be used.")] = False,
     record: Annotated[Path | None, typer.Option(help="Write the replies to this file too.")] = None,
     recording: Annotated[Path | None, typer.Option(help="Answer from this file, not from an endpoint.")] = None,
@@ -33,32 +41,93 @@ def judge(
     """Let a language model pre-label the candidates. Its labels are suggestions until people have checked them."""
     if context.invoked_subcommand is not None:
         return
+    from labeling.dry_run import estimate_run
+    from labeling.few_shot import freeze_examples
     from labeling.judge import judge_candidates
 
     if policy is None:
         raise UsageError("which policy? give --policy NAME", hint="uncited policy list")
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        given = {"model": model, "base_url": base_url, "concurrency": concurrency}
-        settings = session.workspace.settings.judge.model_copy(
-            update={name: value for name, value in given.items() if value is not None}
-        )
+        settings = _settings(session.workspace.settings.judge, model, base_url, concurrency)
+        asked, prices = session.policy(policy), session.workspace.settings.prices
+        examples = None
+        if few_shot:
+            nearness = session.workspace.settings.review.similarity_model or DEFAULT_MODEL
+            examples = freeze_examples(session.store, asked, few_shot, model=nearness, renew=fresh_examples)
+        if dry_run:
+            stages = estimate_run(
+                session.store,
+                asked,
+                settings,
+                prices,
+                limit=limit,
+                retry_errors=retry_errors,
+                examples=examples,
+            )
+            if not session.out.json({"stages": stages}):
+                _print_estimate(session.out, stages)
+            return
         with session.out.progress() as bar:
             result = judge_candidates(
                 session.store,
-                session.policy(policy),
+                asked,
                 settings,
-                session.workspace.settings.prices,
+                prices,
                 recording=recording,
                 record_to=record,
                 limit=limit,
                 retry_errors=retry_errors,
+                examples=examples,
+                budget_usd=budget,
                 progress=bar,
             )
         if not session.out.json(result):
             _print_judged(session.out, result)
+            if result.budget_spent:
+                session.out.line(f"The budget of ${budget} is spent: the next request might have crossed it")
             session.out.next(f"uncited argilla up && uncited review push --policy {policy}")
     if result.interrupted:
         raise typer.Exit(130)
+    if result.budget_spent:
+        raise typer.Exit(ProviderError.exit_code)
+
+
+def _settings(
+    settings: "JudgeSettings", model: str | None, base_url: str | None, concurrency: int | None
+) -> "JudgeSettings":
+    """Put what the command line names in the place of what `uncited.toml` says."""
+    given = {"model": model, "base_url": base_url, "concurrency": concurrency}
+    given = {name: value for name, value in given.items() if value is not None}
+    if settings.stages and given:
+        raise UsageError(
+            f"uncited.toml gives the judge {len(settings.stages)} stages: --{next(iter(given)).replace('_', '-')} does"
+            " not say of which; change it there"
+        )
+    return settings.model_copy(update=given)
+
+
+def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
+    rows = [
+        (
+            s.kind,
+            s.model,
+            s.pairs,
+            s.requests,
+            s.prompt_tokens,
+            s.cached_tokens,
+            s.completion_tokens,
+            _dollars(s.cost_usd),
+        )
+        for s in stages
+    ]
+    columns = ("stage", "model", "pairs", "requests", "prompt tokens", "of them cached", "answer tokens", "cost")
+    out.table("Would be asked, at most" if len(stages) > 1 else "Would be asked", columns, rows)
+    if not all(stage.learned or not stage.requests for stage in stages):
+        out.line("Estimated at 4 characters a token and answers of full length; past judgments will tell better.")
+
+
+def _dollars(cost_usd: float | None) -> str:
+    return "unknown" if cost_usd is None else f"${cost_usd:.4f}"
 
 
 def _print_judged(out: "Output", result: "JudgeResult") -> None:
@@ -68,7 +137,7 @@ def _print_judged(out: "Output", result: "JudgeResult") -> None:
         rows += [(error, "error", count) for error, count in stage.errors.most_common()]
         rows += [("score", "order", stage.scored)] if stage.judge_id is None else []
         out.table(title, ("answer", "is a", "pairs"), rows)
-        cost = "cost unknown" if stage.cost_usd is None else f"${stage.cost_usd:.4f}"
+        cost = "cost unknown" if stage.cost_usd is None else _dollars(stage.cost_usd)
         out.line(
             f"{stage.judged} pairs judged in {stage.seconds:.0f} s; {stage.prompt_tokens:,} prompt tokens"
             f" ({stage.cached_tokens:,} cached), {stage.completion_tokens:,} completion tokens; {cost}"

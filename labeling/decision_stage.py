@@ -57,11 +57,7 @@ class DecisionStage:
 
     def next_batch(self, queue: deque[PairToJudge]) -> list[PairToJudge]:
         """Take the candidates of one anchor that are compared with the same cited chunk."""
-        batch = [queue.popleft()]
-        shared = (batch[0].anchor, batch[0].reference)
-        while queue and (queue[0].anchor, queue[0].reference) == shared and len(batch) < MOST_QUESTIONS:
-            batch.append(queue.popleft())
-        return batch
+        return next_decisions(queue)
 
     def most_usd(self, batch: Sequence[PairToJudge]) -> float:
         """Price the request as it would be sent, and an answer to each question."""
@@ -138,6 +134,15 @@ class DecisionStage:
         if label not in [answer.name for answer in self.policy.answers]:
             return replace(answered, error="malformed")
         return replace(answered, label=label, confidence=_probability(said.answer, label))
+
+
+def next_decisions(queue: deque[PairToJudge]) -> list[PairToJudge]:
+    """Take from the left of a queue the pairs that go into one request: those that share all but the candidate."""
+    batch = [queue.popleft()]
+    shared = (batch[0].anchor, batch[0].reference)
+    while queue and (queue[0].anchor, queue[0].reference) == shared and len(batch) < MOST_QUESTIONS:
+        batch.append(queue.popleft())
+    return batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,10 +149,19 @@ def outcomes(store: Store, policy: Policy, judge_id: str) -> Outcomes:
     return Outcomes(int(str(row["labels"])), int(str(row["with_confidence"])))
 
 
-def pass_on_judged(store: Store, policy: Policy, judge_id: str, pass_on: PassOn, *, retry: Sequence[str]) -> int:
+def pass_on_judged(
+    store: Store,
+    policy: Policy,
+    judge_id: str,
+    pass_on: PassOn,
+    *,
+    retry: Sequence[str],
+    queued_too: bool = False,
+) -> int:
     """Narrow the scope to the pairs that a judge's stage passes on; return how many are left.
 
-    Errors that are asked again (`retry`) are not passed on. The random share is the same pairs every time.
+    Errors that are asked again (`retry`) are not passed on. The random share is the same pairs every time. With
+    `queued_too` the pairs that are lined up for the stage are kept as well, since they may come to be passed on.
     """
     labels = {a.name for a in policy.answers if a.name in pass_on.labels or a.role in pass_on.labels}
     return _narrow(
@@ -172,11 +181,12 @@ def pass_on_judged(store: Store, policy: Policy, judge_id: str, pass_on: PassOn,
             "errors": pass_on.errors,
             "random": pass_on.random,
         },
+        queued_too=queued_too,
     )
 
 
-def pass_on_scored(store: Store, scorer: str, pass_on: PassOn) -> int:
-    """Narrow the scope to the pairs that a scorer's stage passes on; return how many are left."""
+def pass_on_scored(store: Store, scorer: str, pass_on: PassOn, *, queued_too: bool = False) -> int:
+    """Narrow the scope to the pairs that a scorer's stage passes on, as `pass_on_judged` does."""
     low, high = pass_on.scores or (2.0, 2.0)
     return _narrow(
         store,
@@ -187,12 +197,15 @@ def pass_on_scored(store: Store, scorer: str, pass_on: PassOn) -> int:
         ) WHERE quantile BETWEEN $low AND $high OR {_UNIFORM} < $random
         """,
         {"judge": scorer, "low": low, "high": high, "random": pass_on.random},
+        queued_too=queued_too,
     )
 
 
-def _narrow(store: Store, passed: str, parameters: Mapping[str, object]) -> int:
+def _narrow(store: Store, passed: str, parameters: Mapping[str, object], *, queued_too: bool) -> int:
+    queued = "UNION ALL SELECT pair_id FROM judge_queue" if queued_too else ""
     store.execute(
-        f"CREATE OR REPLACE TEMP TABLE judge_scope AS FROM judge_scope SEMI JOIN ({passed}) USING (pair_id)", parameters
+        f"CREATE OR REPLACE TEMP TABLE judge_scope AS FROM judge_scope SEMI JOIN ({passed} {queued}) USING (pair_id)",
+        parameters,
     )
     return store.count("SELECT count(*) FROM judge_scope")
 

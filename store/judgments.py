@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -72,7 +73,7 @@ def add_judge(store: Store, config: Mapping[str, object]) -> str:
     `config` holds what can change an answer (model, endpoint, prompt template, schema, sampling) and nothing else:
     no secret, no concurrency, no timeout.
     """
-    key = content_id("judge", dict(config))
+    key = judge_id_of(config)
     row = {
         "judge_id": [key],
         "config": [canonical_json(dict(config))],
@@ -80,6 +81,35 @@ def add_judge(store: Store, config: Mapping[str, object]) -> str:
     }
     store.insert("judges", pa.table(row))
     return key
+
+
+def judge_id_of(config: Mapping[str, object]) -> str:
+    """Return the id that a judge with this configuration has or would have."""
+    return content_id("judge", dict(config))
+
+
+class TokenHabits(NamedTuple):
+    """How a model counted tokens so far. None: no judgment tells."""
+
+    characters_a_token: float | None  # of prompts
+    cached_share: float | None  # of the prompt's tokens
+    completion_tokens: float | None  # a pair
+
+
+def token_habits(store: Store, config: Mapping[str, object]) -> TokenHabits:
+    """Sum up past judgments of the model that `config` names, asked in the same way."""
+    (row,) = store.rows(
+        """
+        SELECT sum(prompt_characters) FILTER (prompt_tokens > 0)
+                   / sum(prompt_tokens) FILTER (prompt_characters > 0) AS characters_a_token,
+               sum(cached_tokens) / sum(prompt_tokens) FILTER (cached_tokens IS NOT NULL) AS cached_share,
+               avg(completion_tokens) AS completion_tokens
+        FROM judgments JOIN judges USING (judge_id)
+        WHERE config ->> '$.model' = $model AND config ->> '$.kind' IS NOT DISTINCT FROM $kind
+        """,
+        {"model": config["model"], "kind": config.get("kind")},
+    )
+    return TokenHabits(**row)  # type: ignore[arg-type]
 
 
 def set_judge_stages(store: Store, policy: Policy, judge_ids: Sequence[str]) -> None:

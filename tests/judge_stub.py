@@ -48,8 +48,18 @@ class Call:
 
     @property
     def texts(self) -> dict[str, str]:
-        user = self.body["messages"][-1]["content"]
-        return {name: text for name, _, text in re.findall(r"<(\w+)-(\w+)>\n(.*?)\n</\1-\2>", user, flags=re.DOTALL)}
+        return _texts(self.body["messages"][-1]["content"])
+
+    @property
+    def questions(self) -> list[dict[str, str]]:
+        """The texts of each question of a request to the Decisions API, with those of the input that they share."""
+        shared = _texts(self.body["input"][-1]["content"])
+        return [shared | _texts(question["instructions"]) for question in self.body["questions"]]
+
+
+def _texts(prompt: str) -> dict[str, str]:
+    found = re.findall(r"<(\w+)-(\w+)>\n(.*?)\n</\1-\2>", prompt, flags=re.DOTALL)
+    return {name: text for name, _, text in found}
 
 
 Answer = Callable[[Call], Response]
@@ -62,6 +72,7 @@ def completion(
     refusal: str | None = None,
     model: str = MODEL,
     usage: object = USAGE,
+    logprobs: object = None,
     delay_s: float = 0.0,
 ) -> Response:
     """A chat completion that says `content`."""
@@ -71,7 +82,7 @@ def completion(
         "object": "chat.completion",
         "created": 1,
         "model": model,
-        "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
+        "choices": [{"index": 0, "finish_reason": finish_reason, "message": message, "logprobs": logprobs}],
         "usage": usage,
     }
     return Response(body=json.dumps(body), delay_s=delay_s)
@@ -80,6 +91,29 @@ def completion(
 def labelled(label: str, *, quote: str = "", reason: str = "because", delay_s: float = 0.0) -> Response:
     """A well-formed judgment."""
     return completion(json.dumps({"quote": quote, "label": label, "reason": reason}), delay_s=delay_s)
+
+
+DECISION_USAGE = {
+    "input_tokens": 901,
+    "input_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 0},
+    "output_tokens": 10,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 911,
+}
+
+
+def chosen(label: str, **probabilities: float) -> dict[str, object]:
+    """An answer of the Decisions API to a question of type `choice`."""
+    values = [{"value": name.replace("_", "-"), "probability": p} for name, p in probabilities.items()]
+    return {"type": "choice", "choice": label, "confidence": 0.5, "name": None, "probabilities": values}
+
+
+REFUSED = {"type": "refusal", "name": None}
+
+
+def decision(*answers: dict[str, object], usage: object = DECISION_USAGE) -> Response:
+    """A reply of the Decisions API, answers in the order of the questions."""
+    return Response(body=json.dumps({"answers": answers, "model": "gpt-6-luna-2026", "usage": usage}))
 
 
 def failing(
@@ -120,7 +154,7 @@ def serving(answer: Answer | Sequence[Response]) -> Iterator[Stub]:
             call = Call(json.loads(raw), headers, time.monotonic())
             with lock:
                 stub.calls.append(call)
-                if self.path != "/v1/chat/completions":
+                if self.path not in ("/v1/chat/completions", "/v1/decisions"):
                     stub.complaints.append(f"asked for {self.path}")
                 response = _next(call)
             time.sleep(response.delay_s)
