@@ -58,6 +58,8 @@ def pull(
                 f" among {result.records} records; {result.new} reviews are new here,"
                 f" {result.closed} records leave the queue"
             )
+            if result.adjudicated:
+                session.out.line(f"{result.adjudicated} adjudications are new here")
             for problem in result.problems:
                 session.out.line(f"Note: {problem}")
             session.out.next(f"uncited build --policy {policy}")

@@ -70,7 +70,7 @@ def conflicts(
         if pushed:
             out.line(
                 f"{pushed.dataset}: {pushed.new} records new, {pushed.updated} updated, {pushed.unchanged} unchanged,"
-                f" {pushed.answered} answered and not pulled yet, {pushed.withdrawn} settled and taken out"
+                f" {pushed.answered} answered and not pulled yet, {pushed.closed} settled and taken out of the queue"
             )
             for record, reason in pushed.refused:
                 out.line(f"refused: {record}: {reason}")

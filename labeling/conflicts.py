@@ -4,25 +4,34 @@ Whatever stream the pair came from, the adjudicator sees nothing of the judge: a
 more, and in the others the judge would have the casting vote.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from labeling.argilla_client import call
-from labeling.review_dataset import Dataset, ensure_dataset, find_dataset, read_records, write_records
-from labeling.review_layout import CONTENT, EarlierAnswer, conflicts_name, record
+from labeling.review_answers import answers_in
+from labeling.review_dataset import (
+    Dataset,
+    ensure_dataset,
+    find_dataset,
+    finished,
+    is_ours,
+    read_records,
+    requeued,
+    write_records,
+)
+from labeling.review_layout import CONTENT, QUEUE, EarlierAnswer, conflicts_name, record
 from store.database import Store
 from store.disputes import Dispute, disputes
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.reviews import PairToReview, pairs_to_review
+from store.reviews import PairToReview, add_reviews, pairs_to_review
 
 if TYPE_CHECKING:
     from argilla import Argilla
 
 Json = dict[str, Any]
 
-_BATCH_DELETED = 100  # the server's cap
+_ROUND = "-"  # between a pair id and how often it has been adjudicated
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Conflict:
     def record_id(self) -> str:
         """External id of its record in Argilla: a reopened conflict is a new one, since the old is answered there."""
         rounds = self.dispute.adjudications
-        return f"{self.dispute.pair_id}-{rounds}" if rounds else self.dispute.pair_id
+        return f"{self.dispute.pair_id}{_ROUND}{rounds}" if rounds else self.dispute.pair_id
 
 
 def open_conflicts(store: Store, policy: Policy) -> list[Conflict]:
@@ -63,7 +72,7 @@ def open_conflicts(store: Store, policy: Policy) -> list[Conflict]:
 
 @dataclass(frozen=True, slots=True)
 class ConflictsPushed:
-    """What a push of conflicts did. `answered` ones wait to be pulled; `withdrawn` ones were settled elsewhere."""
+    """What a push of conflicts did: `answered` ones wait to be pulled, `closed` ones were settled elsewhere."""
 
     dataset: str
     url: str | None  # None: nothing to adjudicate and no dataset yet
@@ -71,12 +80,12 @@ class ConflictsPushed:
     updated: int
     unchanged: int
     answered: int
-    withdrawn: int
+    closed: int
     refused: tuple[tuple[str, str], ...]  # pair id, what Argilla has against it
 
 
 def push_conflicts(store: Store, policy: Policy, client: "Argilla", *, progress: Progress = silent) -> ConflictsPushed:
-    """Put the open conflicts into a dataset of their own, and take out what nobody answered and is settled by now.
+    """Put the open conflicts into a dataset of their own, and take out of its queue what is settled by now.
 
     Raises:
         ProviderError: Argilla failed, or its dataset of this name asks something else.
@@ -92,13 +101,14 @@ def push_conflicts(store: Store, policy: Policy, client: "Argilla", *, progress:
         known = there.pop(conflict.record_id, None)
         if known is None:
             new.append(made)
-        elif known.get("responses"):
+        elif finished(known):
             answered += 1
-        elif (known["metadata"] or {}).get(CONTENT) != made["metadata"][CONTENT]:
+        elif any((known["metadata"] or {}).get(key) != made["metadata"][key] for key in (CONTENT, QUEUE)):
             changed.append(made)
     refused = write_records(client, dataset, [*new, *changed], progress)
-    settled = [str(found["id"]) for found in there.values() if not found.get("responses")]
-    _delete(client, dataset, settled)
+    closing = (requeued(found, is_open=False) for found in there.values() if is_ours(found))
+    settled = [closed for closed in closing if closed is not None]
+    refused += write_records(client, dataset, settled, silent)
     bad = {record_id for record_id, _ in refused}
     return ConflictsPushed(
         dataset=dataset.name,
@@ -107,7 +117,7 @@ def push_conflicts(store: Store, policy: Policy, client: "Argilla", *, progress:
         updated=sum(r["external_id"] not in bad for r in changed),
         unchanged=len(conflicts) - answered - len(new) - len(changed),
         answered=answered,
-        withdrawn=len(settled),
+        closed=sum(r["external_id"] not in bad for r in settled),
         refused=tuple(refused),
     )
 
@@ -126,7 +136,25 @@ def _record(policy: Policy, conflict: Conflict, order: int, dataset: Dataset) ->
     return made
 
 
-def _delete(client: "Argilla", dataset: Dataset, record_ids: Sequence[str]) -> None:
-    for start in range(0, len(record_ids), _BATCH_DELETED):
-        ids = ",".join(record_ids[start : start + _BATCH_DELETED])
-        call(client, "DELETE", f"/api/v1/datasets/{dataset.dataset_id}/records", params={"ids": ids})
+def pull_adjudications(
+    store: Store, policy: Policy, client: "Argilla", names: Mapping[str, str]
+) -> tuple[int, list[str]]:
+    """Bring home what adjudicators answered; return how many answers are new, and a line for each that is not taken.
+
+    Args:
+        store: where to.
+        policy: whose conflicts.
+        client: of the server.
+        names: user id -> user name.
+
+    Raises:
+        ProviderError: Argilla failed.
+    """
+    dataset = find_dataset(client, policy, adjudication=True)
+    if dataset is None:
+        return 0, []
+    reviews, problems = answers_in(policy, dataset, names, read_records(client, dataset, silent))
+    adjudications = [
+        replace(review, pair_id=review.pair_id.partition(_ROUND)[0], stream="adjudication") for review in reviews
+    ]
+    return add_reviews(store, adjudications), problems

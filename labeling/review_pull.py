@@ -4,12 +4,13 @@ Answers are read through the REST API, because the SDK's records know neither wh
 status. Nothing at home is overwritten: an answer that was changed in Argilla is a further review.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from labeling.argilla_client import usernames
+from labeling.conflicts import pull_adjudications
+from labeling.review_answers import answers_in
 from labeling.review_dataset import (
     Dataset,
     finished,
@@ -18,14 +19,13 @@ from labeling.review_dataset import (
     requeued,
     required_dataset,
     stream_of,
-    was_edited,
     write_records,
 )
-from labeling.review_layout import LABEL, NOTE, QUEUE
+from labeling.review_layout import QUEUE
 from store.database import Store
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.reviews import Review, add_pushed_pairs, add_reviews, current_reviews, pairs_to_review, pushed_pairs
+from store.reviews import add_pushed_pairs, add_reviews, current_reviews, pairs_to_review, pushed_pairs
 from store.workspace import ReviewSettings
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class PullResult:
     discarded: int
     drafts: int
     new: int
+    adjudicated: int  # further new reviews, from the dataset of conflicts
     closed: int  # records that this pull took out of the queue: enough answers, or no candidates any more
     problems: tuple[str, ...]
 
@@ -64,28 +65,10 @@ def pull_reviews(
     records = read_records(client, dataset, progress)
     ours = [found for found in records if is_ours(found)]
     add_pushed_pairs(store, dataset.dataset_id, [str(found["external_id"]) for found in ours])
-    edited = {str(found["id"]) for found in ours if was_edited(found)}
-    labels = {answer.name for answer in policy.answers}
-    reviews: list[Review] = []
-    problems: list[str] = []
-    for found in records:
-        answered = finished(found)
-        if found["id"] in edited:
-            problems.append(f"record {found['id']} was edited in Argilla; answers not taken: {len(answered)}")
-        elif not is_ours(found) and answered:
-            pair = found["external_id"]
-            problems.append(
-                f"record {found['id']} ({pair}) was not pushed from here; answers not taken: {len(answered)}"
-            )
-        elif is_ours(found):
-            taken = [_review(policy, dataset, names, found, response) for response in answered]
-            reviews += [review for review in taken if review.label is None or review.label in labels]
-            problems += [
-                f"record {found['id']}: {review.reviewer} answered {review.label!r}, which is no label"
-                for review in taken
-                if review.label is not None and review.label not in labels
-            ]
+    reviews, problems = answers_in(policy, dataset, names, records)
     new = add_reviews(store, reviews)
+    adjudicated, trouble = pull_adjudications(store, policy, client, names)
+    problems += trouble
     problems += _gone(store, policy, dataset, {str(found["external_id"]) for found in records})
     return PullResult(
         dataset=dataset.name,
@@ -94,27 +77,9 @@ def pull_reviews(
         discarded=sum(review.status == "discarded" for review in reviews),
         drafts=sum(len(r.get("responses") or []) - len(finished(r)) for r in records),
         new=new,
+        adjudicated=adjudicated,
         closed=_requeue(store, policy, client, dataset, ours, settings),
         problems=tuple(problems),
-    )
-
-
-def _review(policy: Policy, dataset: Dataset, names: Mapping[str, str], found: Json, response: Json) -> Review:
-    values = response["values"] or {}
-    status: Literal["submitted", "discarded"] = response["status"]
-    moment = datetime.fromisoformat(response["updated_at"])
-    shown = [s["value"] for s in found["suggestions"] if str(s["question_id"]) == dataset.label_question_id]
-    return Review(
-        pair_id=found["external_id"],
-        labelling_fingerprint=policy.labelling_fingerprint,
-        reviewer=names.get(str(response["user_id"]), f"user {response['user_id']}"),
-        status=status,
-        label=values[LABEL]["value"] if status == "submitted" else None,
-        stream=stream_of(found),
-        reviewed_at=moment if moment.tzinfo else moment.replace(tzinfo=UTC),  # Argilla's times are UTC and do not say
-        origin=f"{dataset.origin}{found['id']}",
-        note=(values.get(NOTE, {}).get("value") or "").strip() or None,
-        suggested=shown[0] if shown else None,
     )
 
 
