@@ -3,15 +3,16 @@
 With UNCITED_SCREENSHOTS=docs/images the pictures of the documentation are taken anew.
 """
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
-from labeling.review import pull_reviews, push_reviews
-from labeling.review_dataset import find_dataset
 from labeling.review_layout import EarlierAnswer
+from labeling.review_pull import pull_reviews
+from labeling.review_push import push_reviews
 from labeling.review_queue import review_queue
 from store.database import Store
 from store.policies import Example, Policy
@@ -73,13 +74,22 @@ def box(locator: "Locator") -> dict[str, float]:
     return dict(found)
 
 
+def without_ids(content: str) -> str:
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "", content)
+
+
 class TestReviewing:
     def test_a_reviewer_reads_answers_and_discards_and_the_reviews_come_home(
         self, store: Store, client: "Argilla", browsing: Browsing, policy: Policy, settings: ReviewSettings
     ) -> None:
         policy = fill(store, policy=policy)
         reason = "The section says how to keep a starter for months, in which nobody has to feed it."
-        judge(store, policy, {pair(1, 2): "answers"}, reason=reason, quote="Dry flakes keep for months")
+        expected = {
+            pair(q, rank): "related" if rank > 1 else "answers"
+            for q, (_, chunks) in enumerate(LOG.values(), start=1)
+            for rank in range(1, len(chunks) + 1)
+        }
+        judge(store, policy, expected | {pair(1, 2): "answers"}, reason=reason, quote="Dry flakes keep for months")
         query, (answer, chunks) = next(iter(LOG.items()))
         queue = [queued.pair for queued in review_queue(store, policy, settings)]
         pushed = push_reviews(store, policy, client, settings)
@@ -87,7 +97,7 @@ class TestReviewing:
 
         assert queue[0].chunk == chunks[1], "an uncited chunk that the judge takes for an answer comes first"
         page.goto(pushed.url, wait_until="domcontentloaded")
-        browsing.go(1)
+        browsing.at(1)
         shown = page.locator(".record").inner_text()
         assert all(text in shown for text in (policy.question, query, chunks[0], chunks[1]))
         assert answer not in shown, "folded"
@@ -115,8 +125,7 @@ class TestReviewing:
 
         page.get_by_text(queue[1].chunk[:20]).first.wait_for()
         page.keyboard.press("Backspace")
-        page.get_by_text("Discarded").first.wait_for()
-        browsing.go(1)
+        page.get_by_text(queue[2].chunk[:20]).first.wait_for()
         page.keyboard.press("3")
         page.keyboard.press("Enter")
         browsing.submitted(2)
@@ -145,28 +154,27 @@ class TestReviewing:
         pushed = push_reviews(store, policy, client, settings)
         page = browsing.page
         page.goto(pushed.url, wait_until="domcontentloaded")
-        browsing.go(1)
+        browsing.at(1)
         everything = browsing.count()
 
         page.locator(".search-area__icon").first.click()
         page.keyboard.type("flakes baking")
         page.keyboard.press("Enter")
-        page.get_by_text("1 of 1", exact=True).wait_for()
+        browsing.at(1, of=1)
         page.wait_for_function("[...CSS.highlights.values()].some(words => words.size)")
         highlighted = page.evaluate("[...CSS.highlights.values()].flatMap(words => [...words].map(String))")
         assert sorted(highlighted) == ["baking", "flakes", "flakes"], "words of the candidate, and of no tag"
-        browsing.save("search")
         page.locator(".search-area__icon.--close").click()
-        browsing.go(1)
-        assert browsing.count() == everything
+        browsing.at(1, of=everything)
 
         page.locator(".filters__filter-button").first.click()
         page.get_by_text("Suggestions").first.click()
         page.locator(".dropdown__content").get_by_text("label").first.click()
-        page.locator(".dropdown__content label", has_text="related").first.click()
-        page.get_by_text("1 of 2", exact=True).wait_for()
+        page.locator(".dropdown__content").get_by_text("Suggestion values").click()
+        page.locator(".dropdown__content").get_by_text("related:").first.click()
+        browsing.at(1, of=2)
         page.get_by_text("Reset").click()
-        page.get_by_text(f"1 of {everything}", exact=True).wait_for()
+        browsing.at(1, of=everything)
 
         assert "sort" not in page.url
         page.get_by_text("Sort").first.click()
@@ -185,16 +193,16 @@ class TestReviewing:
         pushed = push_reviews(store, policy, client, settings)
         page = browsing.page
         page.goto(pushed.url, wait_until="domcontentloaded")
-        browsing.go(1)
+        browsing.at(1)
         page.locator(".search-area__icon").first.click()
         page.keyboard.type("25")
         page.keyboard.press("Enter")
-        page.get_by_text("1 of 1", exact=True).wait_for()
+        browsing.at(1, of=1)
 
         page.get_by_text("Find similar").first.click()
         page.wait_for_url("**similarity=**")
         page.locator(".search-area__icon.--close").click()
-        page.get_by_text("1 of 5", exact=True).wait_for()
+        browsing.at(1, of=5)
         assert page.get_by_text("An error occurred").count() == 0
         page.locator('[data-title="Bulk view"]').click()
         page.locator(".record--bulk").nth(1).wait_for()
@@ -251,7 +259,6 @@ class TestLayout:
         assert "monospace" in font
         assert code.inner_text().endswith("for loaf in oven:\n    score(loaf)")
         assert "description of an image" in image.inner_text()
-        browsing.save("kinds")
 
     def test_a_blind_record_shows_nothing_that_a_judge_said(
         self, client: "Argilla", browsing: Browsing, policy: Policy
@@ -278,12 +285,6 @@ class TestLayout:
         browsing.save("adjudication")
 
 
-def without_ids(content: str) -> str:
-    import re
-
-    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "", content)
-
-
 class TestHostile:
     def test_nothing_in_a_text_runs_asks_outside_or_breaks_the_page(
         self, client: "Argilla", browsing: Browsing, policy: Policy
@@ -306,7 +307,7 @@ class TestHostile:
         page = browsing.page
         browsing.open(dataset)
         for n, text in enumerate(HOSTILE, start=1):
-            browsing.go(n)
+            browsing.at(n)
             page.wait_for_function(
                 "start => document.querySelector('.markdown-render').textContent.startsWith(start)",
                 arg=f"Query {text}"[:12],
@@ -334,13 +335,14 @@ class TestHostile:
             assert answer == "Show" + squeezed
             assert squeezed in reason
             if "<" in text and "|" not in text:
-                assert both.count(squeezed) == 2
+                assert both.count(squeezed) >= 2
             assert found["wide"] == 0, text[:80]
             lefts, rights, tops, bottoms = zip(*found["edges"], strict=True)
             assert len(set(lefts)) == len(set(rights)) == 1, text[:80]
             assert all(bottom <= top for bottom, top in zip(bottoms, tops[1:], strict=False)), text[:80]
             assert page.locator(".questions-form").get_by_text("unrelated").is_visible()
-            page.get_by_title("Next").click() if n < len(HOSTILE) else None
+            if n < len(HOSTILE):
+                page.locator("[aria-label^=Next]").click()
         page.wait_for_timeout(1500)  # time in which a script would have run
         assert page.evaluate("top.attacked") is None
         assert len(page.frames) == 1, "Argilla puts what it takes for HTML into a frame that may do as it likes"
@@ -367,13 +369,3 @@ class TestHostile:
         assert page.locator("img[src*=evil], a[href^='javascript:']").count() == 0
         assert browsing.asked_outside == []
         page.get_by_text("GUIDELINES").first.click()
-
-
-def test_the_link_that_push_prints_opens_the_queue(
-    store: Store, client: "Argilla", policy: Policy, settings: ReviewSettings
-) -> None:
-    policy = fill(store, policy=policy)
-    pushed = push_reviews(store, policy, client, settings)
-    dataset = find_dataset(client, policy)
-    assert dataset is not None
-    assert pushed.url == dataset.url

@@ -1,7 +1,6 @@
 """What a record shows: every text letter by letter and nothing else, the shared words, and no more than it should."""
 
 import re
-from dataclasses import fields as fields_of
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -27,6 +26,7 @@ from labeling.review_layout import (
 from labeling.review_text import marks
 from store.policies import Example
 from store.reviews import PairToReview
+from tests.review_pages import some_pair
 from tests.reviewing import POLICY
 
 OURS = {"div", "small", "b", "mark", "table", "tr", "th", "td", "details", "summary", "br", "wbr"}
@@ -78,12 +78,6 @@ class Page(HTMLParser):
 
 def as_stored(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def some_pair(**known: object) -> PairToReview:
-    values: dict[str, object] = {field.name: None for field in fields_of(PairToReview)}
-    values |= {"pair_id": "pair_1", "anchor": "How do I dry a starter?", "chunk": "Drying. Spread it.", "kind": "text"}
-    return PairToReview(**(values | {"proposed": "negative", "sources": ("uncited",)} | known))  # type: ignore[arg-type]
 
 
 def made(pair: PairToReview, **options: object) -> Json:
