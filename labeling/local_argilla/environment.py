@@ -26,6 +26,7 @@ _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 _VERSION = "2.8.0"
 _NAME = f"argilla-server-{_VERSION}"
 _LAST_LINES = 15
+_FULL_BYTES = 10_000_000  # the installer does not always say why it failed
 _ELSEWHERE = "UNCITED_CACHE=/another/disk uncited argilla up"
 
 
@@ -128,7 +129,7 @@ def _run(command: Sequence[str | Path], progress: Progress | None = None, code: 
                 progress.advance(note=line.split()[1].split("==")[0])
     if process.returncode:
         said = "\n".join(last)
-        if os.strerror(errno.ENOSPC) in said:
+        if os.strerror(errno.ENOSPC) in said or shutil.disk_usage(cache_folder()).free < _FULL_BYTES:
             raise ProviderError(
                 f"The disk of {cache_folder()} is full: Argilla's server takes 600 MB there.", _ELSEWHERE
             )

@@ -55,7 +55,7 @@ def up(home: Path, wish: Wish, progress: Progress) -> Server:
 
 def down(home: Path) -> bool:
     """Stop the server, kindly and then not; True if one was running."""
-    if not home.exists():
+    if _running_pid(home) is None:
         return False
     with environment.locked(home / "control.lock"):
         if _running_pid(home) is None:
@@ -149,10 +149,12 @@ def _running_pid(home: Path) -> int | None:
     try:
         with (home / "server.pid").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except BlockingIOError:
         return int(_read_pid_file(home).get("pid", 0))
+    except OSError as error:
+        raise environment.unusable(home, error, f"ls -ld {shlex.quote(str(home))}") from error
     return None
 
 
