@@ -46,7 +46,7 @@ def embedded(
     known = set(found["text_id"].to_pylist())
     new = sorted((text for text, key in ids.items() if key not in known), key=len)
     if new:
-        progress.start(f"Embedding with {model}", len(new))
+        progress.start("Embedding texts", len(new))
     for start in range(0, len(new), _TEXTS_AT_A_TIME):
         batch = new[start : start + _TEXTS_AT_A_TIME]
         rows = np.ascontiguousarray(encode(batch), "<f4")

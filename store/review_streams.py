@@ -12,6 +12,9 @@ that chance asked for, blind. Nor can they be asked again for the audit's sake. 
 speaks about, and need not lie within it, since their label is known. For the same reason a carried audit answer does
 not count for the audit of the new question, whose wording nobody has tested yet: take the sample from this table, not
 from the stream that a review was given in.
+
+The other way round, a pair that was drawn into the audit and is answered in another way afterwards (by a file of
+labels) stays in the sample, with that answer: whoever left it out would let somebody's choice decide who is in it.
 """
 
 import hashlib
