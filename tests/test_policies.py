@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_each_edit_moves_the_fingerprint_it_should(
         ("signals:", "signal:", 10, "signal: unknown entry; there are name, title, anchor"),
         ("anchor: a profile", "name: a profile", 2, "'name' is there twice"),
         ("labels:", "labels: [", 6, "not YAML"),
+        ("role: positive", "rolle: positive", 8, "labels.0.rolle: unknown entry; there are name, meaning, role"),
+        ("one likes what the other dislikes", "They like the same things.", 9, "'alike' and 'opposed' have the same"),
+        ("candidate: I hate coffee", f"candidate: {'I hate coffee ' * 1200}", 13, "they are 16,8"),
+        ("saved: alike", "saved: {label: alike, weight: 1.5}", 11, "less than or equal to 1"),
+        ("saved: alike", "saved: {label: alike, weight: 0}", 11, "greater than 0"),
+        ("saved: alike", "saved: {label: alike, weight: .nan}", 11, "signals.saved.weight"),
+        ("saved: alike", "saved: {weight: 0.5}", 11, "signals.saved.label: field required"),
+        ("name: taste", "kinds: []\nname: taste", 1, "at least 1 item"),
+        ("name: taste", "scale: ordinal\nname: taste", 1, "'set' or 'ordered' (it is 'ordinal')"),
     ],
 )
 def test_a_bad_policy_is_refused_with_file_and_line(
@@ -99,7 +109,74 @@ def test_a_bad_policy_is_refused_with_file_and_line(
     )
 
 
-@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text", "\x00"])
+GRADED = """\
+name: graded
+anchor: a question
+candidate: a passage
+question: How well does the passage answer the question?
+scale: ordered
+labels:
+  - {name: 0, meaning: not at all, role: negative}
+  - {name: 1, meaning: it touches on it, role: negative}
+  - {name: 2, meaning: in part, role: excluded}
+  - {name: 3, meaning: in full, role: positive}
+signals: {cited: 3, clicked: {label: 3, weight: 0.3}}
+examples: [{anchor: q, candidate: c, label: 0}]
+"""
+
+
+def test_grades_form_a_scale_and_are_named_by_numbers(tmp_path: Path) -> None:
+    policy = load_policy(written(tmp_path, GRADED))
+    assert [label.name for label in policy.labels] == ["0", "1", "2", "3"]
+    assert (policy.scale, policy.signals["cited"], policy.examples[0].label) == ("ordered", "3", "0")
+    assert policy.weights == {"clicked": 0.3}
+    assert warnings(policy) == []
+
+
+def test_on_a_scale_the_positive_labels_stand_together(tmp_path: Path) -> None:
+    mixed = GRADED.replace("it touches on it, role: negative", "it touches on it, role: positive").replace(
+        "in part, role: excluded", "in part, role: negative"
+    )
+    with pytest.raises(InvalidDataError, match=r"policy\.yaml:6: on an ordered scale"):
+        load_policy(written(tmp_path, mixed))
+    load_policy(written(tmp_path, mixed.replace("scale: ordered\n", "")))  # a set may mix them
+
+
+def test_words_that_yaml_takes_for_truth_values_are_names_like_any_other(tmp_path: Path) -> None:
+    policy = load_policy(written(tmp_path, POLICY.replace("alike", "yes").replace("opposed", "no")))
+    assert [label.name for label in policy.labels] == ["yes", "no"]
+
+
+def test_a_policy_is_stored_with_all_its_entries(store: Store, tmp_path: Path) -> None:
+    policy = load_policy(written(tmp_path, GRADED + "kinds: [text, code]\n"))
+    add_policy(store, policy)
+    assert get_policy(store, "graded") == dataclasses.replace(policy, version=1)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "candidate", "question", "missing"),
+    [
+        ("a query", "a passage", "Does the passage answer the query?", []),
+        ("a product", "another product", "Could the one be bought in place of the other?", []),
+        ("a profile", "a profile", "Would they get along?", []),
+        ("what a shopper searches for", "a product", "Does this product fit the search?", []),
+        ("eine Frage", "ein Textabschnitt", "Beantwortet der Text die Frage?", []),
+        ("用户的问题", "检索到的段落", "这个段落回答了问题吗?", []),
+        ("a question", "a passage", "Is it relevant?", ["anchor", "candidate"]),
+        ("a question", "a passage", "Does the passage say something true?", ["anchor"]),
+        ("a task", "the description of a tool", "Is it a good way to do the task?", ["candidate"]),
+    ],
+)
+def test_a_question_that_leaves_out_one_side_is_a_warning(
+    tmp_path: Path, anchor: str, candidate: str, question: str, missing: list[str]
+) -> None:
+    policy = dataclasses.replace(
+        load_policy(written(tmp_path, POLICY)), anchor=anchor, candidate=candidate, question=question
+    )
+    assert re.findall(r"mention the (\w+)", "\n".join(warnings(policy))) == missing
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text", "\x00", "a: &a [*a]", "[" * 5000])
 def test_what_is_no_policy_at_all_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(InvalidDataError):
         load_policy(written(tmp_path, content))
@@ -129,6 +206,7 @@ def test_adding_twice_is_one_version_and_an_edit_undone_is_a_third(store: Store,
     assert add_policy(store, first) == (dataclasses.replace(first, version=1), True)
     assert add_policy(store, first)[1] is False
     assert add_policy(store, dataclasses.replace(first, title="Taste"))[1] is False
+    assert get_policy(store, "taste").title == "Taste"
     assert add_policy(store, edited)[0].version == 2
     assert add_policy(store, first)[0].version == 3
     assert [policy.version for policy in policy_versions(store, "taste")] == [1, 2, 3]
