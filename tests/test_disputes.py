@@ -1,5 +1,6 @@
 """What reviewers disagree about, when that is settled, and what the report on agreement says of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +11,8 @@ from labeling.review_queue import review_queue
 from labeling.untrusted_text import one_line, visible
 from store.database import Store
 from store.disputes import disputes
-from store.policies import Policy
-from store.reviews import Review, add_reviews
+from store.policies import Policy, add_policy
+from store.reviews import Review, add_reviews, carry_reviews
 from store.workspace import ReviewSettings
 from tests.reviewing import fill, judge, large_log, pair
 
@@ -131,6 +132,25 @@ def test_an_adjudication_under_another_question_settles_nothing_here(store: Stor
     )
     add_reviews(store, [elsewhere])
     assert _open(store, policy) == [about]
+
+
+def test_a_settled_conflict_that_is_carried_to_a_new_question_stays_settled(store: Store) -> None:
+    policy, about = fill(store), pair(1, 2)
+    _say(store, policy, "ann", "answers", about=about)
+    _say(store, policy, "bob", "related", about=about, minute=1)
+    _say(store, policy, "bob", "related", about=about, minute=5, stream="adjudication")
+    edited, _ = add_policy(store, replace(policy, question="Does it tell how to do it?"))
+    labels = {label.name: label.name for label in policy.labels}
+    for _ in range(2):
+        carry_reviews(
+            store,
+            old_fingerprint=policy.labelling_fingerprint,
+            new_fingerprint=edited.labelling_fingerprint,
+            labels=labels,
+        )
+    (found,) = disputes(store, edited)
+    assert [(a.reviewer, a.label) for a in found.answers] == [("ann", "answers"), ("bob", "related")]
+    assert (found.open, found.adjudications) == (False, 1)
 
 
 def test_the_report_keeps_streams_apart_and_adjudications_out(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -43,7 +44,14 @@ class Terminal:
         environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
         environment |= {"PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
-            command, cwd=workspace, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            command,
+            cwd=workspace,
+            env=environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is what it is elsewhere
         )
         self.slave = slave
         self.seen = ""
@@ -313,11 +321,7 @@ def test_the_terminal_is_left_as_it_was_found(workspace: Workspace, end: str) ->
     with _terminal(workspace) as terminal:
         terminal.press(RELATED)
         assert termios.tcgetattr(terminal.slave)[3] != terminal.modes[3]
-        if end == "\x03":  # the pseudo-terminal controls no session here, so Ctrl-C is sent as what it becomes
-            terminal.process.send_signal(signal.SIGINT)
-            terminal.wait_for("wait for you")
-        else:
-            terminal.quit()
+        terminal.press(end, then="wait for you")
         assert terminal.process.wait(timeout=30) == 0
         assert termios.tcgetattr(terminal.slave) == terminal.modes
 
@@ -328,11 +332,31 @@ def test_a_terminal_that_goes_away_ends_the_session(workspace: Workspace) -> Non
         terminal.press(RELATED)
         os.close(terminal.slave)
         os.close(terminal.master)
-        assert terminal.process.wait(timeout=30) in (0, 1)
+        assert terminal.process.wait(timeout=30) in (0, -signal.SIGHUP)
     finally:
         terminal.process.kill()
         terminal.process.wait()
     assert len(_reviews(workspace)) == 1
+
+
+def test_after_a_pause_keys_work_as_before(workspace: Workspace) -> None:
+    with _terminal(workspace) as terminal:
+        terminal.press(RELATED)
+        os.kill(terminal.process.pid, signal.SIGSTOP)
+        termios.tcsetattr(terminal.slave, termios.TCSANOW, terminal.modes)  # as a shell does in between
+        os.kill(terminal.process.pid, signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        while termios.tcgetattr(terminal.slave)[3] == terminal.modes[3]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert "2 done" in terminal.press(RELATED)
+
+
+def test_json_is_the_summary_alone_on_standard_output(workspace: Workspace) -> None:
+    with _terminal(workspace, "--json") as terminal:
+        terminal.press(RELATED)
+        last = terminal.press("q", then="}")
+    assert json.loads(last) == {"reviewer": "ann", "answered": 1, "discarded": 0, "changed": 0, "left": 9}
 
 
 def test_others_may_use_the_database_between_answers_and_are_waited_for(workspace: Workspace) -> None:
@@ -350,7 +374,7 @@ def test_who_does_not_want_to_wait_is_told_what_is_lost(workspace: Workspace) ->
         terminal.press(RELATED)
         with workspace.open():
             terminal.press(ANSWERS, then="Waiting to store your answer")
-            terminal.process.send_signal(signal.SIGINT)
+            os.write(terminal.master, b"\x03")
             terminal.wait_for("your last answer is not stored")
             assert terminal.process.wait(timeout=30) == 6
     assert len(_reviews(workspace)) == 1
