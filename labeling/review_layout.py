@@ -181,7 +181,8 @@ def _fields_of(pair: PairToReview, *, blind: bool, earlier: Sequence[EarlierAnsw
     quote = None if blind else pair.quote
     beside = [(_heading("Candidate", pair.kind), chunk(pair.chunk, pair.kind, pair.anchor, quote))]
     if pair.reference and pair.reference.strip():
-        beside.append(("Cited", chunk(pair.reference, "text", pair.anchor, None)))
+        kind = pair.reference_kind or "text"
+        beside.append((_heading("Cited", kind), chunk(pair.reference, kind, pair.anchor, None)))
     shown = {"query": paragraph(pair.anchor, "font-size:1.2em"), "pair": columns(*beside)}
     for name, text in (("answer", pair.answer), ("reason", None if blind else _reason(pair))):
         if text and text.strip():

@@ -97,6 +97,7 @@ class PairToReview:
     judges_disagree: bool  # with each other
     triage_score: float | None  # higher: more likely relevant
     reviewers: tuple[str, ...]  # who has answered it, if only to discard it; sorted
+    reference_kind: str | None = None
 
 
 def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
@@ -132,6 +133,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
         SELECT wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind, wanted.proposed,
                wanted.sources, wanted.rank, wanted.score, graded.grade,
                CASE WHEN wanted.proposed = 'negative' THEN shown.text END AS reference,
+               CASE WHEN wanted.proposed = 'negative' THEN shown.kind END AS reference_kind,
                answers.answer, answers.log_source, judged.label, judged.reason,
                CASE WHEN judged.quote_found THEN judged.quote END AS quote, judged.judge_model,
                coalesce(judges_disagree, false) AS judges_disagree, triaged.triage_score,

@@ -25,7 +25,7 @@ from tests.reviewing import LOG, POLICY, fill, judge, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
-    from playwright.sync_api import Locator
+    from playwright.sync_api import FloatRect, Locator
 
 OURS = {"DIV", "SMALL", "B", "MARK", "TABLE", "TBODY", "TR", "TH", "TD", "DETAILS", "SUMMARY", "BR", "WBR"}
 HOSTILE = (
@@ -68,10 +68,10 @@ def settings(minilm: str) -> ReviewSettings:
     return ReviewSettings(audit_share=0.0, similarity_model=minilm)
 
 
-def box(locator: "Locator") -> dict[str, float]:
+def box(locator: "Locator") -> "FloatRect":
     found = locator.bounding_box()
     assert found is not None
-    return dict(found)
+    return found
 
 
 def without_ids(content: str) -> str:

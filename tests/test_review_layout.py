@@ -73,7 +73,7 @@ class Page(HTMLParser):
     def handle_comment(self, data: str) -> None:
         raise AssertionError(f"a comment: {data}")
 
-    handle_decl = handle_pi = unknown_decl = handle_comment
+    handle_decl = handle_pi = unknown_decl = handle_comment  # type: ignore[assignment]
 
 
 def as_stored(text: str) -> str:
@@ -159,6 +159,7 @@ class TestHtml:
         assert "Candidate · description of an image" in made(some_pair(kind="image"))["fields"]["pair"]
         assert "Candidate · code" in made(some_pair(kind="code"))["fields"]["pair"]
         assert "Candidate<" in made(some_pair())["fields"]["pair"]
+        assert "Cited · code" in made(some_pair(reference=text, reference_kind="code"))["fields"]["pair"]
 
 
 class TestMarks:
@@ -254,7 +255,13 @@ class TestRecord:
         assert one == two
 
     def test_what_it_shows_and_hides_changes_its_content(self) -> None:
-        changes = ({}, {"rank": 1}, {"anchor": "b"}, {"label": "x"}, {"label": "x", "judge_model": "j"})
+        changes: tuple[Json, ...] = (
+            {},
+            {"rank": 1},
+            {"anchor": "b"},
+            {"label": "x"},
+            {"label": "x", "judge_model": "j"},
+        )
         contents = {made(some_pair(**known))["metadata"]["content"] for known in changes}
         assert len(contents | {made(some_pair(), stream="audit")["metadata"]["content"]}) == 6
 
