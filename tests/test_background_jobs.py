@@ -20,6 +20,7 @@ import pytest
 
 from labeling import local_argilla
 from labeling.local_argilla import Server
+from store.errors import ProviderError
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, ask, eventually, make_dataset, push, record_ids, submit
 
 
@@ -105,7 +106,7 @@ def test_a_change_of_the_overlap_gives_every_record_its_status_anew(server: Serv
     for min_submitted, expected in ((1, 2), (3, 0), (2, 1)):
         overlap = {"strategy": "overlap", "min_submitted": min_submitted}
         ask(server, "PATCH", f"/datasets/{dataset_id}", {"distribution": overlap})
-        assert eventually(lambda expected=expected: completed(server, dataset_id) == expected, within_s=30)
+        assert eventually(lambda expected=expected: completed(server, dataset_id) == expected, within_s=60)
 
 
 def test_a_webhook_is_called_from_when_it_is_made_until_it_is_deleted(server: Server) -> None:
@@ -116,7 +117,7 @@ def test_a_webhook_is_called_from_when_it_is_made_until_it_is_deleted(server: Se
         events = ["response.created", "record.completed"]
         hook = ask(server, "POST", "/webhooks", {"url": url, "events": events})
         submit(server, first, server.api_key)
-        assert eventually(lambda: {event["type"] for event in received} == set(events), within_s=30)
+        assert eventually(lambda: {event["type"] for event in received} == set(events), within_s=60)
         (response,) = (event["data"] for event in received if event["type"] == "response.created")
         assert response["values"] == {"label": {"value": "yes"}}
         assert response["record"]["id"] == first
@@ -125,7 +126,7 @@ def test_a_webhook_is_called_from_when_it_is_made_until_it_is_deleted(server: Se
         submit(server, second, server.api_key)
         ask(server, "PATCH", f"/webhooks/{hook['id']}", {"enabled": True})
         submit(server, third, server.api_key)
-        assert eventually(lambda: len(received) == 4, within_s=30)
+        assert eventually(lambda: len(received) == 4, within_s=60)
         ask(server, "DELETE", f"/webhooks/{hook['id']}")
         push(server, dataset_id, 1, first=100)
         time.sleep(0.3)
@@ -152,7 +153,7 @@ def test_a_webhook_that_fails_once_is_called_again(argilla_server: Server) -> No
     with listening(failures=1) as (url, received):
         hook = ask(argilla_server, "POST", "/webhooks", {"url": url, "events": ["response.created"]})
         submit(argilla_server, record_ids(argilla_server, dataset_id)[0], argilla_server.api_key)
-        assert eventually(lambda: len(received) == 2, within_s=30)
+        assert eventually(lambda: len(received) == 2, within_s=60)
         ask(argilla_server, "DELETE", f"/webhooks/{hook['id']}")
     assert received[0]["data"] == received[1]["data"]
 
@@ -166,7 +167,7 @@ def test_statuses_are_counted_by_the_job_and_not_by_the_request(server: Server) 
         database.execute("UPDATE records SET status = 'pending'")
     assert completed(server, dataset_id) == 0
     ask(server, "PATCH", f"/datasets/{dataset_id}", {"guidelines": "Any update makes Argilla count again."})
-    assert eventually(lambda: completed(server, dataset_id) == 3, within_s=30)
+    assert eventually(lambda: completed(server, dataset_id) == 3, within_s=60)
 
 
 def test_the_worker_of_redis_ends_with_a_killed_server(redis_url: str, tmp_path: Path) -> None:
@@ -178,3 +179,14 @@ def test_the_worker_of_redis_ends_with_a_killed_server(redis_url: str, tmp_path:
     assert len(workers) == 1
     os.kill(server.pid, signal.SIGKILL)
     assert psutil.wait_procs(workers, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize("url", ["redis://:its-password@127.0.0.1:1/0", "its-password"])
+def test_a_redis_that_cannot_be_reached_is_told_at_once_and_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("ARGILLA_REDIS_URL", url)
+    with pytest.raises(ProviderError, match="Redis that ARGILLA_REDIS_URL names cannot be reached") as refused:
+        local_argilla.up(tmp_path / "argilla")
+    assert "its-password" not in str(refused.value) + (tmp_path / "argilla" / "server.log").read_text()
+    assert local_argilla.status(tmp_path / "argilla") is None

@@ -12,6 +12,7 @@ _STARTS_WITH_BYTES = 20_000_000  # of disk: a copy of the web pages
 _LITTLE_BYTES = 100_000_000
 _FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 _DAMAGED = ("file is not a database", "database disk image is malformed")
+_REDIS = "Redis cannot be reached: "
 _LACKING = ("ModuleNotFoundError", "ImportError", "template.db")
 
 
@@ -28,6 +29,12 @@ def died(home: Path) -> ProviderError:
             f"{database} is damaged. Put back a copy of the folder, or begin with an empty database: reviews that were"
             f" pulled are safe. {said}",
             f"mkdir -p {_quoted(damaged)} && mv {_quoted(database)}* {_quoted(damaged)} && uncited argilla up",
+        )
+    if _REDIS in last:
+        return ProviderError(
+            f"The Redis that ARGILLA_REDIS_URL names cannot be reached: {last.partition(_REDIS)[2]} The local server"
+            " needs none: without that variable its background jobs run in the server.",
+            "env -u ARGILLA_REDIS_URL uncited argilla up",
         )
     if any(words in last for words in _LACKING):
         folder = environment.location()

@@ -7,7 +7,9 @@ import os
 from . import background_jobs
 
 _HAS_REDIS = "ARGILLA_REDIS_URL" in os.environ
-if not _HAS_REDIS:
+if _HAS_REDIS:
+    background_jobs.check_redis()
+else:
     background_jobs.replace_redis()
 
 from argilla_server._app import app  # noqa: E402

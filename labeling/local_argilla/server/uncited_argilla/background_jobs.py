@@ -10,6 +10,8 @@ bookkeeping stays as it is, in a stand-in for Redis that lives in memory; only t
 import asyncio
 import functools
 import logging
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
@@ -18,6 +20,7 @@ import fakeredis
 import redis
 
 _LOGGER = logging.getLogger("uncited")
+_REDIS_ANSWERS_WITHIN_S = 5.0
 _running: set[asyncio.Task] = set()  # asyncio itself holds tasks only weakly
 
 
@@ -25,6 +28,17 @@ def replace_redis() -> None:
     """Make Argilla connect to the stand-in; call before anything of argilla_server is imported."""
     stand_in = fakeredis.FakeRedis()
     redis.from_url = lambda *_, **__: stand_in
+
+
+def check_redis() -> None:
+    """End the process where ARGILLA_REDIS_URL cannot be reached: Argilla would try for a minute, and tell its password.
+
+    Call before anything of argilla_server is imported.
+    """
+    try:
+        redis.from_url(os.environ["ARGILLA_REDIS_URL"], socket_connect_timeout=_REDIS_ANSWERS_WITHIN_S).ping()
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"Redis cannot be reached: {error}")
 
 
 def run_in_process() -> None:

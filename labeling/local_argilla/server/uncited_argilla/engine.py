@@ -68,8 +68,9 @@ class SqliteSearchEngine(SearchEngine):
         await self.database.write(lambda c: text_index.create(c, dataset.id.hex))
 
     async def delete_index(self, dataset: Dataset) -> None:
-        """Forget the texts of a dataset."""
+        """Forget the texts and vectors of a dataset."""
         await self.database.write(lambda c: text_index.drop(c, dataset.id.hex))
+        vectors.forget(dataset.id.hex)
 
     async def index_records(self, dataset: Dataset, records: Iterable[Record]) -> None:
         """Index the texts of records that are new or have changed."""

@@ -24,7 +24,7 @@ class _Matrix:
 
 
 _BATCH = 1000
-_matrices: dict[str, _Matrix] = {}
+_matrices: dict[tuple[str, str], _Matrix] = {}  # by dataset and vector setting
 _lock = threading.Lock()
 
 
@@ -60,17 +60,18 @@ def nearest(
         return [(record_ids[chosen[i]], float(scores[i])) for i in best]
 
 
-def forget(vector_settings_id: str) -> None:
-    """Give back the memory of a matrix that will not be asked for again."""
+def forget(dataset_id: str) -> None:
+    """Give back the memory of a dataset that is gone."""
     with _lock:
-        _matrices.pop(vector_settings_id, None)
+        for key in [key for key in _matrices if key[0] == dataset_id]:
+            del _matrices[key]
 
 
 def _current(connection: sqlite3.Connection, dataset_id: str, vector_settings_id: str, dimensions: int) -> _Matrix:
     import numpy as np
 
     version = text_index.version(connection, dataset_id)
-    matrix = _matrices.get(vector_settings_id)
+    matrix = _matrices.get((dataset_id, vector_settings_id))
     if matrix is None or matrix.version[1] != version[1]:
         matrix = _Matrix(np.empty((0, dimensions), dtype=np.float32), (0, version[1]))
     if matrix.version != version:
@@ -82,7 +83,7 @@ def _current(connection: sqlite3.Connection, dataset_id: str, vector_settings_id
         while batch := rows.fetchmany(_BATCH):  # as lists of floats, all vectors would take ten times the memory
             _put(matrix, [(record_id, json.loads(value)) for record_id, value in batch])
         matrix.version = version
-        _matrices[vector_settings_id] = matrix
+        _matrices[dataset_id, vector_settings_id] = matrix
     return matrix
 
 
