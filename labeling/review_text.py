@@ -38,11 +38,21 @@ def marks(candidate: str, query: str, quote: str | None) -> list[tuple[int, int,
         (start, end, what), ordered by start. Shared words do not overlap each other; the quote may overlap them.
     """
     found: list[tuple[int, int, Mark]] = [(start, end, "shared") for start, end in _shared(candidate, query)]
-    if quote and (words := quote.split()):
-        place = re.search(r"\s+".join(map(re.escape, words)), candidate, re.IGNORECASE)
-        if place:
-            found.append((place.start(), place.end(), "quote"))
+    if quote and (place := _place(candidate, quote)):
+        found.append((*place, "quote"))
     return sorted(found)
+
+
+def _place(candidate: str, quote: str) -> tuple[int, int] | None:
+    """Find a quote, white space around and within it and case aside."""
+    words = quote.split()
+    if not words:
+        return None
+    start = candidate.find(quote.strip())
+    if start >= 0:
+        return start, start + len(quote.strip())
+    found = re.search(r"\s+".join(map(re.escape, words)), candidate, re.IGNORECASE)
+    return found.span() if found else None
 
 
 def _shared(candidate: str, query: str) -> Iterator[tuple[int, int]]:
