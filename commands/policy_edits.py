@@ -83,6 +83,8 @@ def plan(
         _print_plan(out, planned)
         if found:
             _print_sample(out, found)
+        if planned.sort == "sample" and planned.pairs and not found:
+            out.next(f"uncited policy plan {file} --sample 50")
         if planned.is_new:
             out.next(f"uncited policy apply {file}")
 

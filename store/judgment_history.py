@@ -69,7 +69,8 @@ def judgments_of_pair(store: Store, pair_id: str) -> list[dict[str, object]]:
 
     Returns:
         One dict a judgment: the columns of the table, and config (the judge's, as JSON), policy_id (of the newest
-        policy with this question, or None), policy (its name and version), reference (text of the chunk shown).
+        policy with the question that was asked, or None), policy (name and version of the one it counts under; where
+        it was carried over from an earlier wording, that one too), reference (text of the chunk shown).
     """
     return store.rows(
         """
@@ -78,12 +79,18 @@ def judgments_of_pair(store: Store, pair_id: str) -> list[dict[str, object]]:
                    arg_max(name || ' v' || version, added_at) AS policy
             FROM policies GROUP BY labelling_fingerprint
         )
-        SELECT judgments.*, config, policy_id, policy, shown.text AS reference
+        SELECT judgments.*, config, asked.policy_id,
+               CASE WHEN origin.judgment_id IS NULL THEN named.policy
+                    ELSE named.policy || ', carried over from ' || asked.policy END AS policy,
+               shown.text AS reference
         FROM judgments
-        LEFT JOIN judges USING (judge_id)
-        LEFT JOIN named USING (labelling_fingerprint)
-        LEFT JOIN chunks AS shown ON shown.chunk_id = reference_chunk_id
-        WHERE pair_id = ? ORDER BY judged_at, judgment_id
+        LEFT JOIN judgments AS origin ON origin.judgment_id = judgments.carried_from
+        LEFT JOIN judges ON judges.judge_id = judgments.judge_id
+        LEFT JOIN named ON named.labelling_fingerprint = judgments.labelling_fingerprint
+        LEFT JOIN named AS asked
+            ON asked.labelling_fingerprint = coalesce(origin.labelling_fingerprint, judgments.labelling_fingerprint)
+        LEFT JOIN chunks AS shown ON shown.chunk_id = judgments.reference_chunk_id
+        WHERE judgments.pair_id = ? ORDER BY judgments.judged_at, origin.judgment_id NULLS FIRST, judgments.judgment_id
         """,
         [pair_id],
     )

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.judge import judge_candidates
+from labeling.judgment_history import pair_history
 from labeling.policy_changes import apply_policy
 from labeling.policy_plan import plan_change
 from labeling.policy_sample import Flips, _flips, _Stratum, allocate, sample_change, wilson
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.judgment_history import find_pair
 from store.policies import Policy
 from store.workspace import JudgeSettings, Price
 from tests.judge_stub import Call, Response, Stub, labelled, serving
@@ -86,6 +88,12 @@ def test_judgments_that_are_kept_leave_nothing_to_ask(store: Store, stub: Stub, 
     assert (applied.judgments_carried, applied.pairs_again) == (80, 0)
     judge_candidates(store, applied.policy, settings(stub), FREE)
     assert len(stub.calls) == 20
+    rows = store.rows("SELECT pair_id FROM judgments WHERE carried_from IS NOT NULL LIMIT 1")
+    history = pair_history(store, find_pair(store, str(rows[0]["pair_id"])))
+    assert [row["policy"] for row in history.judgments] == ["helps v1", "helps v2, carried over from helps v1"]
+    (prompt,) = history.prompts.values()
+    assert prompt.messages, "the prompt that was really sent can still be shown"
+    assert POLICY.question in prompt.messages[0]["content"]
 
 
 def test_a_whole_sample_leaves_no_doubt(store: Store, stub: Stub, judged: Policy) -> None:
