@@ -39,8 +39,7 @@ def way_to(address: str, certificate: Path | None) -> Way:
         UsageError: `address` is no web address.
         ProviderError: nothing answers there, or something that is not Argilla 2.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_web_address(address):
         raise UsageError(
             f"ARGILLA_API_URL is {address!r}, which is no web address",
             "export ARGILLA_API_URL=https://argilla.example.org",
@@ -89,6 +88,14 @@ def send(address: str, request: Callable[[], "Response"]) -> "Response":
 def no_argilla(address: str, said: str) -> ProviderError:
     """Word what is wrong where a web server answers and Argilla does not."""
     return ProviderError(f"what answers at {address} is no Argilla ({said})", _look(address))
+
+
+def _is_web_address(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port beyond 65535
+        return False
 
 
 def _version(response: "Response") -> str | None:

@@ -135,10 +135,12 @@ def connect_as(url: str, api_key: str, certificate: Path | None = None) -> "Argi
             `SSL_CERT_FILE` name are trusted.
 
     Raises:
-        UsageError: `url` is no web address.
+        UsageError: `url` is no web address, or `api_key` nothing that can be sent.
         ProviderError: as `connect`.
     """
     address = url.rstrip("/")
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise UsageError("no web request can carry ARGILLA_API_KEY: it holds other than plain characters", _OTHER_KEY)
     way = way_to(address, certificate)
 
     from argilla import Argilla
@@ -150,7 +152,7 @@ def connect_as(url: str, api_key: str, certificate: Path | None = None) -> "Argi
     except ArgillaError as error:
         status = getattr(error, "status_code", 401)
         raise RefusedError(address, status, "is ARGILLA_API_KEY this server's?") from None
-    except (HTTPError, TypeError, ValueError) as error:  # or a key that no header can hold
+    except (HTTPError, TypeError, ValueError) as error:
         raise no_argilla(address, "it says who it is, but not who asks") from error
 
 
