@@ -52,8 +52,15 @@ def judge(
         asked, prices = session.policy(policy), session.workspace.settings.prices
         examples = None
         if few_shot:
-            nearness = session.workspace.settings.review.similarity_model or DEFAULT_MODEL
-            examples = freeze_examples(session.store, asked, few_shot, model=nearness, renew=fresh_examples)
+            review = session.workspace.settings.review
+            examples = freeze_examples(
+                session.store,
+                asked,
+                few_shot,
+                model=review.similarity_model or DEFAULT_MODEL,
+                resolution=review.resolution,
+                renew=fresh_examples,
+            )
         if dry_run:
             stages = estimate_run(
                 session.store,

@@ -162,8 +162,11 @@ def _judge(
     from labeling.few_shot import freeze_examples
 
     policy = session.policy(policy_name)
-    nearness = session.workspace.settings.review.similarity_model or DEFAULT_MODEL
-    examples = freeze_examples(session.store, policy, few_shot, model=nearness) if few_shot else None
+    examples = None
+    if few_shot:
+        review = session.workspace.settings.review
+        nearness = review.similarity_model or DEFAULT_MODEL
+        examples = freeze_examples(session.store, policy, few_shot, model=nearness, resolution=review.resolution)
     return batch_judge(session.store, policy, _settings(session, model, base_url), examples)
 
 

@@ -125,7 +125,9 @@ def compare(
     from labeling.judge_comparison import compare_judges
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        compared = compare_judges(session.store, session.policy(policy), rng=np.random.default_rng(_SEED))
+        resolution = session.workspace.settings.review.resolution
+        rng = np.random.default_rng(_SEED)
+        compared = compare_judges(session.store, session.policy(policy), rng=rng, resolution=resolution)
         if not session.out.json(compared):
             for one in compared:
                 _print_compared(session.out, one)
@@ -173,7 +175,8 @@ def calibrate(
         if asks:
             with session.out.progress() as bar:
                 ask_again(session.store, asked, settings.judge, settings.prices, asks=asks, progress=bar)
-        done = calibrate_judges(session.store, asked, rng=np.random.default_rng(_SEED))
+        rng, resolution = np.random.default_rng(_SEED), settings.review.resolution
+        done = calibrate_judges(session.store, asked, rng=rng, resolution=resolution)
         if out:
             draw(done, out)
         if not session.out.json(done):

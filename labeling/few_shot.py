@@ -26,6 +26,7 @@ from store.example_sets import (
     put_example_set,
 )
 from store.ids import anchor_id
+from store.labels import Resolution
 from store.policies import Example, Policy
 from store.text import NEAR_QUERY, Shingles, normalised, overlap, query_trigrams
 
@@ -103,7 +104,15 @@ def _in_turn(near: Sequence[LabelledPair], labels: Sequence[str], count: int) ->
                 yield fresh
 
 
-def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, renew: bool = False) -> FrozenExamples:
+def freeze_examples(
+    store: Store,
+    policy: Policy,
+    count: int,
+    *,
+    model: str,
+    resolution: Resolution = "majority",
+    renew: bool = False,
+) -> FrozenExamples:
     """Return examples of a policy's question, of which `count` are shown with a pair.
 
     A set that was frozen with the same rule is used again, as long as no build has put a query of it, or one near it,
@@ -114,6 +123,8 @@ def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, ren
         policy: whose question.
         count: how many examples are shown.
         model: embeds the queries: folder or name of a SentenceTransformer.
+        resolution: what makes one label of several people's answers (see `store.labels.labelled_candidates`); it
+            concerns sets that are yet to be frozen.
         renew: freeze the reviews as they are now, which makes it another judge.
 
     Raises:
@@ -127,7 +138,7 @@ def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, ren
             same = (found.rule["shown"], found.rule["model"]) == (count, model_name(model))
             if same and not _near(tests, {pair.anchor for pair in found.pairs}):
                 return FrozenExamples(store, known, anchors, model=model)
-    reviewed = [pair for pair in people_labelled(store, policy) if not held_out(pair.anchor)]
+    reviewed = [pair for pair in people_labelled(store, policy, resolution=resolution) if not held_out(pair.anchor)]
     leaking = _near(tests, {pair.anchor for pair in reviewed})
     usable = [pair for pair in reviewed if pair.anchor not in leaking and len(pair.chunk) <= _LONGEST]
     labels = [label.name for label in policy.labels if any(pair.label == label.name for pair in usable)]
@@ -142,6 +153,7 @@ def freeze_examples(store: Store, policy: Policy, count: int, *, model: str, ren
         "shown": count,
         "model": model_name(model),
         "labels": labels,
+        "resolution": resolution,
         "from": "the queries that are not held out",
         "longest": _LONGEST,
         "near_query": NEAR_QUERY,

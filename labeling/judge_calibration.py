@@ -10,6 +10,7 @@ from labeling.judge_quality import relevance
 from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_that_labelled, newest_map, put_calibration
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.labels import Resolution
 from store.policies import Policy
 
 if TYPE_CHECKING:
@@ -38,18 +39,26 @@ class JudgeCalibration:
     calibration: Calibration
 
 
-def calibrate_judges(store: Store, policy: Policy, *, rng: "np.random.Generator") -> list[JudgeCalibration]:
+def calibrate_judges(
+    store: Store, policy: Policy, *, rng: "np.random.Generator", resolution: Resolution = "majority"
+) -> list[JudgeCalibration]:
     """Calibrate every judge of a policy against people's labels, and store the maps.
 
     Reviews from the audit and imported ones that were given without a suggestion are used alone where there are
     enough: people lean towards what they are shown, and targeted reviews are no sample of anything.
+
+    Args:
+        store: where the judgments and reviews are, and where the maps go.
+        policy: whose judges.
+        rng: source of randomness.
+        resolution: what makes one label of several people's answers (see `store.labels.labelled_candidates`).
 
     Raises:
         MissingError: no pair has both a judgment and a review.
     """
     done = []
     for judge_id, config in judges_that_labelled(store, policy).items():
-        rows = judged_and_reviewed(store, policy, judge_id)
+        rows = judged_and_reviewed(store, policy, judge_id, resolution=resolution)
         blind = [row for row in rows if row.blind]
         used = blind if len(blind) >= _ENOUGH_BLIND else rows
         kept = [row for row in used if "excluded" not in (policy.role(row.label), policy.role(row.human))]

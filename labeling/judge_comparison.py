@@ -11,6 +11,7 @@ from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_th
 from store.database import Store
 from store.errors import MissingError
 from store.example_sets import get_example_set
+from store.labels import Resolution
 from store.policies import Policy
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ class Compared:
     claims: Mapping[str, str]
 
 
-def compare_judges(store: Store, policy: Policy, *, rng: "np.random.Generator") -> list[Compared]:
+def compare_judges(
+    store: Store, policy: Policy, *, rng: "np.random.Generator", resolution: Resolution = "majority"
+) -> list[Compared]:
     """Compare every judge that was shown examples from people with the one that differs from it in nothing else.
 
-    Only reviews of held-out queries count (see `labeling.few_shot.held_out`).
+    Only reviews of held-out queries count (see `labeling.few_shot.held_out`); `resolution` makes one label of several
+    people's answers, as for `store.labels.labelled_candidates`.
 
     Raises:
         MissingError: there are no two such judges, or no held-out review of a pair that both judged.
@@ -55,7 +59,7 @@ def compare_judges(store: Store, policy: Policy, *, rng: "np.random.Generator") 
             reasons.append(f"{config.get('model')} has judged with examples only")
             continue
         example_set = str(cast("Mapping[str, object]", config["examples"])["set"])
-        ours, theirs = _held_out_by_both(store, policy, (judge, twin), example_set)
+        ours, theirs = _held_out_by_both(store, policy, (judge, twin), example_set, resolution)
         if not ours:
             reasons.append(f"people have labelled no pair of a held-out query that {config.get('model')} judged twice")
             continue
@@ -95,13 +99,13 @@ def verdicts(policy: Policy, rows: Sequence[JudgedAndReviewed]) -> Verdicts:
 
 
 def _held_out_by_both(
-    store: Store, policy: Policy, judges: tuple[str, str], example_set: str
+    store: Store, policy: Policy, judges: tuple[str, str], example_set: str, resolution: Resolution
 ) -> tuple[list[JudgedAndReviewed], list[JudgedAndReviewed]]:
     shown = {pair.anchor_id for pair in get_example_set(store, example_set).pairs}
     one, other = (
         {
             row.pair_id: row
-            for row in judged_and_reviewed(store, policy, judge)
+            for row in judged_and_reviewed(store, policy, judge, resolution=resolution)
             if held_out(row.anchor) and row.anchor_id not in shown
         }
         for judge in judges

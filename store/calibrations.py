@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from store.database import Store
 from store.ids import canonical_json, content_id
+from store.labels import Resolution
 from store.policies import Policy
 
 
@@ -46,8 +47,13 @@ def judges_that_labelled(store: Store, policy: Policy) -> dict[str, dict[str, ob
     return {str(row["judge_id"]): json.loads(str(row["config"])) for row in found}
 
 
-def judged_and_reviewed(store: Store, policy: Policy, judge_id: str) -> list[JudgedAndReviewed]:
-    """Return what a judge and people both labelled under a policy's question, ordered by pair_id."""
+def judged_and_reviewed(
+    store: Store, policy: Policy, judge_id: str, *, resolution: Resolution = "majority"
+) -> list[JudgedAndReviewed]:
+    """Return what a judge and people both labelled under a policy's question, ordered by pair_id.
+
+    `resolution` as for `store.labels.labelled_candidates`.
+    """
     found = store.table(
         """
         WITH judged AS (
@@ -61,16 +67,18 @@ def judged_and_reviewed(store: Store, policy: Policy, judge_id: str) -> list[Jud
             SELECT pair_id, label AS permuted_label FROM permuted_asks
             WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge AND label IS NOT NULL
         )
-        SELECT pair_id, anchor_id, anchors.text AS anchor, majority AS human, blind, judged.label, confidence,
+        SELECT pair_id, anchor_id, anchors.text AS anchor, settled.label AS human, blind, judged.label, confidence,
                count(permuted_label) AS asks, count(*) FILTER (permuted_label = judged.label) AS agreeing
         FROM judged
-        JOIN (FROM human_labels WHERE labelling_fingerprint = $fingerprint) AS settled USING (pair_id)
+        JOIN (
+            FROM labels($resolution) WHERE labelling_fingerprint = $fingerprint AND source = 'human'
+        ) AS settled USING (pair_id)
         JOIN seen USING (pair_id) JOIN pairs USING (pair_id) JOIN anchors USING (anchor_id)
         LEFT JOIN permuted USING (pair_id)
-        WHERE majority IS NOT NULL
+        WHERE settled.label IS NOT NULL
         GROUP BY ALL ORDER BY pair_id
         """,
-        {"fingerprint": policy.labelling_fingerprint, "judge": judge_id},
+        {"fingerprint": policy.labelling_fingerprint, "judge": judge_id, "resolution": resolution},
     )
     return [JudgedAndReviewed(**row) for row in found.to_pylist()]
 

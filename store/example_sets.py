@@ -10,6 +10,7 @@ import pyarrow as pa
 from store.database import Store
 from store.errors import MissingError
 from store.ids import canonical_json, content_id
+from store.labels import Resolution
 from store.policies import Policy
 
 
@@ -34,15 +35,25 @@ class ExampleSet:
     pairs: tuple[LabelledPair, ...]
 
 
-def people_labelled(store: Store, policy: Policy) -> list[LabelledPair]:
-    """Return the pairs that people gave one of the policy's own labels (not `unsure`), ordered by pair_id."""
+def people_labelled(store: Store, policy: Policy, *, resolution: Resolution = "majority") -> list[LabelledPair]:
+    """Return the pairs that people gave one of the policy's own labels (not `unsure`), ordered by pair_id.
+
+    `resolution` as for `store.labels.labelled_candidates`.
+    """
     found = store.table(
         """
-        SELECT pair_id, anchor_id, anchors.text AS anchor, chunks.text AS chunk, majority AS label
-        FROM human_labels JOIN pairs USING (pair_id) JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)
-        WHERE labelling_fingerprint = $fingerprint AND majority IN (SELECT unnest($labels)) ORDER BY pair_id
+        SELECT pair_id, anchor_id, anchors.text AS anchor, chunks.text AS chunk, settled.label
+        FROM labels($resolution) AS settled JOIN pairs USING (pair_id)
+        JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)
+        WHERE labelling_fingerprint = $fingerprint AND source = 'human'
+            AND settled.label IN (SELECT unnest($labels))
+        ORDER BY pair_id
         """,
-        {"fingerprint": policy.labelling_fingerprint, "labels": [label.name for label in policy.labels]},
+        {
+            "fingerprint": policy.labelling_fingerprint,
+            "labels": [label.name for label in policy.labels],
+            "resolution": resolution,
+        },
     )
     return [LabelledPair(**row) for row in found.to_pylist()]
 

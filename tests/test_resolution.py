@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.calibrations import judged_and_reviewed
 from store.database import Store
+from store.example_sets import people_labelled
 from store.labels import Resolution, labelled_candidates
 from store.reviews import Review, add_reviews, current_reviews
 from store.status import workspace_status
@@ -159,3 +161,19 @@ def test_answers_of_reviewers_are_listed_without_adjudications(store: Store) -> 
     said = {row["pair_id"]: row["label"] for row in current_reviews(store, policy).to_pylist()}
     assert said[pair] == "no"
     assert len(said) == current_reviews(store, policy).num_rows
+
+
+def test_the_rule_reaches_what_judges_are_shown_and_measured_against(store: Store) -> None:
+    policy = labelled_store.fill(store, 2)
+    query, disputed = labelled_store.question(0), labelled_store.distinct("bad0of", 0)
+    for who in ("bob", "cyd"):
+        labelled_store.review(store, query, {disputed: "yes"}, reviewer=who)
+    judge_id = labelled_store.judge(store, query, {disputed: "no"})
+    pair = labelled_store.pair(query, disputed)
+
+    def shown(rule: Resolution) -> object:
+        return {found.pair_id: found.label for found in people_labelled(store, policy, resolution=rule)}.get(pair)
+
+    assert [shown(rule) for rule in RULES] == ["yes", None, None]
+    measured = [[row.human for row in judged_and_reviewed(store, policy, judge_id, resolution=rule)] for rule in RULES]
+    assert measured == [["yes"], [], []]
