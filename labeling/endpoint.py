@@ -82,7 +82,7 @@ class Endpoint:
         await self._client.close()
 
     async def call(self, send: Callable[["AsyncOpenAI"], Awaitable[Any]]) -> Body | Failure:
-        """Send one request; `send` makes it, with the client's `with_raw_response`.
+        """Send one request; `send` makes it and returns the response as it came.
 
         Raises:
             ProviderError: the server will answer no request at all: wrong key, no money left, no such model.

@@ -1,7 +1,7 @@
 """Judgments: what language models answered about pairs. Append-only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -134,7 +134,9 @@ def set_judge_stages(store: Store, policy: Policy, judge_ids: Sequence[str]) -> 
 def add_judgments(store: Store, judgments: Sequence[Judgment]) -> None:
     """Append judgments. Call it at least once a second during a run, so that a crash loses no more than that."""
     columns = {name: pa.array([getattr(j, name) for j in judgments], kind) for name, kind in _COLUMNS.items()}
-    keys = [content_id("judgment", {k: str(v) for k, v in asdict(j).items() if v is not None}) for j in judgments]
+    keys = [
+        content_id("judgment", {k: str(v) for k in _COLUMNS if (v := getattr(j, k)) is not None}) for j in judgments
+    ]
     store.insert("judgments", pa.table({"judgment_id": pa.array(keys, pa.string()), **columns}))
 
 
