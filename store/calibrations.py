@@ -61,7 +61,7 @@ def judged_and_reviewed(
             WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge AND label IS NOT NULL
             QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY judged_at DESC, judgment_id) = 1
         ), seen AS (
-            SELECT pair_id, bool_and(stream IN ('audit', 'imported') AND suggested IS NULL) AS blind
+            SELECT pair_id, bool_and(stream IN ('audit', 'imported', 'adjudication') AND suggested IS NULL) AS blind
             FROM current_reviews WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         ), permuted AS (
             SELECT pair_id, label AS permuted_label FROM permuted_asks
