@@ -76,7 +76,9 @@ class Browsing:
 
     def chosen(self) -> list[str]:
         """Return the labels that are selected in the form."""
-        found: list[str] = self.page.locator("input:checked").evaluate_all("boxes => boxes.map(box => box.name)")
+        found: list[str] = self.page.locator(".questions-form input:checked").evaluate_all(
+            "boxes => boxes.map(box => box.name)"
+        )
         return [name.partition(":")[0] for name in found]
 
     def save(self, name: str) -> None:

@@ -15,6 +15,7 @@ from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
 from labeling.review_queue import review_queue
 from store.database import Store
+from store.ids import anchor_id, chunk_id, pair_id
 from store.policies import Example, Policy
 from store.workspace import ReviewSettings
 from tests.review_pages import Browsing, put, some_pair
@@ -190,6 +191,7 @@ class TestReviewing:
         alike = [f"{n} g of yeast raise a kilogram of flour in one hour at room temperature." for n in (20, 25, 30)]
         query = "How much salt does a kilogram of flour need?"
         policy = fill(store, {query: ("20 g [1].", [*chunks, *alike])}, policy)
+        judge(store, policy, {pair_id(anchor_id(query), chunk_id(text)): "answers" for text in alike})
         pushed = push_reviews(store, policy, client, settings)
         page = browsing.page
         page.goto(pushed.url, wait_until="domcontentloaded")
@@ -211,6 +213,7 @@ class TestReviewing:
         assert all("g of yeast raise" in text for text in closest)
         for record in two.all()[:2]:
             record.locator(".checkbox__container").first.click()
+        assert browsing.chosen() == [], "no suggestion slips into an answer for many"
         browsing.save("similar")
         page.locator(".questions-form").get_by_text("unrelated").click()
         page.get_by_role("button", name="Submit").click()
