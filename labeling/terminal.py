@@ -82,7 +82,9 @@ class _Session:
         parts = [f"{len(self.given)} done", f"{self.left} left"]
         if self.seconds:
             pace = statistics.median(self.seconds[-_PACE_OF:])
-            parts.append(f"{pace:.0f} s each, about {max(1, round(pace * self.left / 60))} min more")
+            minutes = max(1, round(pace * self.left / 60))
+            more = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+            parts.append(f"{pace:.0f} s each, about {more} more")
         return " · ".join(parts + ([self.status] if self.status else []))
 
 

@@ -4,6 +4,8 @@ All texts are untrusted and shown letter by letter (see untrusted_text.py). Noth
 judge has seen.
 """
 
+import re
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +27,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 _SIDE_BY_SIDE = 110  # columns from which on the cited chunk stands beside the candidate
 _NOTE_SHOWN = 300
+_MANY_LINES, _SHORT_LINE = 10, 20  # of text: so many lines with a median of fewer characters were never meant as lines
 _STYLES: Mapping[Mark, str] = {"shared": "bold", "quote": "underline yellow"}
 
 
@@ -115,30 +118,41 @@ def _texts(question: Question, width: int) -> Iterator["RenderableType"]:
     from rich.text import Text
 
     pair = question.pair
+    reference = _prose(visible(pair.reference or ""))
     heading = "Candidate" if pair.kind == "text" else f"Candidate ({one_line(pair.kind, 40)})"
     candidate = _marked(question)
-    if not pair.reference or not pair.reference.strip():
+    if not reference.strip():
         yield from _titled(heading, candidate)
     elif width < _SIDE_BY_SIDE:
-        yield from _titled("For comparison: cited for this query", Text(visible(pair.reference), style="dim"))
+        yield from _titled("For comparison: cited for this query", Text(reference, style="dim"))
         yield from _titled(heading, candidate)
     else:
         grid = Table.grid(expand=True, padding=(0, 2))
         for _ in range(2):
             grid.add_column(ratio=1, overflow="fold")
         grid.add_row(Text(f"\n{heading}", style="cyan"), Text("\nCited for this query", style="cyan"))
-        grid.add_row(candidate, Text(visible(pair.reference), style="dim"))
+        grid.add_row(candidate, Text(reference, style="dim"))
         yield grid
 
 
 def _marked(question: Question) -> "Text":
     from rich.text import Text
 
-    text = Text(visible(question.pair.chunk), overflow="fold")
+    shown = visible(question.pair.chunk)
+    text = Text(_prose(shown) if question.pair.kind == "text" else shown, overflow="fold")
     quote = visible(question.pair.quote) if question.pair.quote and question.stream == "targeted" else None
     for start, end, mark in marks(text.plain, visible(question.pair.anchor), quote):
         text.stylize(_STYLES[mark], start, end)
     return text
+
+
+def _prose(text: str) -> str:
+    """Use the screen well: at most one blank line in a row, and pages that came with a word a line as running text."""
+    lines = [line.rstrip() for line in text.split("\n")]
+    filled = [line for line in lines if line]
+    if len(filled) >= _MANY_LINES and statistics.median(map(len, filled)) < _SHORT_LINE:
+        return " ".join(filled)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
 def _prompt(keys: Mapping[str, str]) -> "Text":

@@ -305,6 +305,21 @@ def test_words_of_the_query_and_the_quote_stand_out(workspace: Workspace) -> Non
     assert re.search(r"\x1b\[[0-9;]*4[0-9;]*m\s*Dry flakes ", drawn)
 
 
+def test_pages_with_a_word_a_line_are_shown_as_running_text_and_code_as_it_stands(tmp_path: Path) -> None:
+    words = " ".join(f"word{n}" for n in range(30))
+    scattered = words.replace(" ", "\n\n")
+    poem = "\n".join(f"Each line of this has a place of its own, {n}" for n in range(12))
+    workspace = create_workspace(tmp_path / "w")
+    with workspace.open() as store:
+        fill(store, {"query": ("answer", [scattered, poem, "a\n\n\n\n\nb"])})
+        store.execute("UPDATE chunks SET kind = 'code' WHERE text LIKE 'a%'")
+    with _terminal(workspace, columns=100) as terminal:
+        screens = terminal.wait_for(READY) + terminal.press("s") + terminal.press("s")
+    assert "word0 word1 word2" in screens
+    assert "its own, 3\nEach line" in screens
+    assert "a\n\n\n\n\nb" in screens
+
+
 def test_kill_9_loses_at_most_the_answer_being_given(workspace: Workspace) -> None:
     with _terminal(workspace) as terminal:
         for _ in range(3):
