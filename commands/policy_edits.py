@@ -231,6 +231,13 @@ def _print_sample(out: "Output", sample: "Sample") -> None:
     columns = ("old label", "pairs", "sampled", "changed", "rate", "95 % interval", "of all pairs, about")
     out.table("Pairs that get another label under the new wording", columns, rows)
     out.table("In the sample", ("was", "becomes", "pairs"), [move for move in sample.moves if move.was != move.becomes])
+    everything = sample.flips[0]
+    if everything.flipping is not None:
+        low, high = (round(share * everything.pairs) for share in (everything.low, everything.high))
+        out.line(
+            f"With --keep-judgments, about {everything.flipping:,} of {everything.pairs:,} pairs ({low:,} to {high:,})"
+            " would keep a label that the new wording takes from them"
+        )
     cost = "cost unknown" if sample.cost_usd is None else f"${sample.cost_usd:.4f}"
     out.line(f"{sample.asked:,} pairs asked now, {cost}; their judgments count if the edit is applied")
     if sample.budget_spent:

@@ -194,7 +194,7 @@ def _contradictions(root: yaml.Node, policy: _PolicyFile) -> list[tuple[int, str
             found.append(
                 (
                     where,
-                    f"with this example they are {length:,} characters long; more than {_EXAMPLES_LIMIT:,} (about "
+                    f"with this one the examples are {length:,} characters long; more than {_EXAMPLES_LIMIT:,} (about "
                     f"{_EXAMPLES_LIMIT // 4:,} tokens) leave no room for a pair in the context of a small judge",
                 )
             )

@@ -89,7 +89,7 @@ def test_each_edit_moves_the_fingerprint_it_should(
         ("labels:", "labels: [", 6, "not YAML"),
         ("role: positive", "rolle: positive", 8, "labels.0.rolle: unknown entry; there are name, meaning, role"),
         ("one likes what the other dislikes", "They like the same things.", 9, "'alike' and 'opposed' have the same"),
-        ("candidate: I hate coffee", f"candidate: {'I hate coffee ' * 1200}", 13, "they are 16,8"),
+        ("candidate: I hate coffee", f"candidate: {'I hate coffee ' * 1200}", 13, "the examples are 16,8"),
         ("saved: alike", "saved: {label: alike, weight: 1.5}", 11, "less than or equal to 1"),
         ("saved: alike", "saved: {label: alike, weight: 0}", 11, "greater than 0"),
         ("saved: alike", "saved: {label: alike, weight: .nan}", 11, "signals.saved.weight"),

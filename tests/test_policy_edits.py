@@ -122,6 +122,7 @@ def test_a_sample_within_a_budget_shows_what_would_change_and_is_paid_once(
     shown = run("policy", "plan", POLICY, "--sample", 6, "--budget", 100, cwd=workspace).stdout
     assert "Pairs that get another label under the new wording" in shown
     assert "100.0 %" in shown
+    assert "With --keep-judgments, about 10 of 10 pairs (8 to 10) would keep a label" in shown
     assert len(stub.calls) == 6
     found = from_json("policy", "plan", POLICY, "--sample", 6, cwd=workspace)
     assert found["sample"]["asked"] == 0
