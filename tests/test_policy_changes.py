@@ -8,6 +8,7 @@ import pytest
 from labeling.policy_changes import apply_policy, carried_labels, diff, kept_labels
 from labeling.policy_plan import plan_change
 from store.database import Store
+from store.judge_costs import judge_costs
 from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Example, Label, Policy, add_policy
 from store.reviews import current_reviews
@@ -200,7 +201,8 @@ def test_kept_judgments_say_where_they_come_from_and_cost_nothing_twice(labelled
     shorter = replace(POLICY, labels=(replace(YES, name="answers"), NO))
     assert apply_policy(labelled, shorter, keep_judgments=True).judgments_carried == 3  # a twice, b; spam is gone
     assert judged(labelled, shorter) == {pair("q", "a"): "no", pair("q", "b"): "no"}
-    assert labelled.scalar("SELECT sum(cost_usd) FROM judgments") == 2.5
+    asked = judge_costs(labelled)
+    assert (sum(row["calls"] for row in asked), sum(row["cost_usd"] for row in asked)) == (4, 2.5)
     rows = labelled.rows(
         "SELECT carried.label, origin.label AS was, origin.judge_id = carried.judge_id AS same_judge"
         " FROM judgments AS carried JOIN judgments AS origin ON carried.carried_from = origin.judgment_id"
