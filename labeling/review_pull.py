@@ -13,6 +13,7 @@ from labeling.conflicts import pull_adjudications
 from labeling.review_answers import answers_in
 from labeling.review_dataset import (
     Dataset,
+    find_dataset,
     finished,
     is_ours,
     read_records,
@@ -60,6 +61,8 @@ def pull_reviews(
         MissingError: nothing has been pushed.
         ProviderError: Argilla failed.
     """
+    if find_dataset(client, policy) is None and find_dataset(client, policy, adjudication=True) is not None:
+        return _only_adjudications(store, policy, client)
     dataset = required_dataset(client, policy)
     names = usernames(client, dataset.workspace_id)
     records = read_records(client, dataset, progress)
@@ -81,6 +84,14 @@ def pull_reviews(
         closed=_requeue(store, policy, client, dataset, ours, settings),
         problems=tuple(problems),
     )
+
+
+def _only_adjudications(store: Store, policy: Policy, client: "Argilla") -> PullResult:
+    """Pull where reviewers work elsewhere and Argilla holds their conflicts alone."""
+    dataset = required_dataset(client, policy, adjudication=True)
+    names = usernames(client, dataset.workspace_id)
+    adjudicated, problems = pull_adjudications(store, policy, client, names)
+    return PullResult(dataset.name, 0, 0, 0, 0, 0, adjudicated, 0, tuple(problems))
 
 
 def _gone(store: Store, policy: Policy, dataset: Dataset, there: Set[str]) -> list[str]:

@@ -175,6 +175,20 @@ def test_a_new_answer_against_the_adjudicator_is_asked_as_a_record_of_its_own(
     assert not any(dispute.open for dispute in disputes(store, policy))
 
 
+def test_reviewers_elsewhere_and_an_adjudicator_in_argilla(
+    store: Store, client: "Argilla", eve: "Argilla", request: pytest.FixtureRequest
+) -> None:
+    policy = fill(store, policy=_policy(request))
+    _say(store, policy, "ann", "answers", pair(1, 2))
+    _say(store, policy, "bob", "related", pair(1, 2))
+    push_conflicts(store, policy, client)
+    _decide(eve, _records(client, policy)[pair(1, 2)], "answers")
+    pulled = pull_reviews(store, policy, client, TARGETED_ONLY)
+    assert (pulled.dataset, pulled.adjudicated, pulled.new) == (conflicts_name(policy), 1, 0)
+    assert find_dataset(client, policy) is None
+    assert not disputes(store, policy)[0].open
+
+
 def test_without_conflicts_nothing_is_made(store: Store, client: "Argilla", request: pytest.FixtureRequest) -> None:
     policy = fill(store, policy=_policy(request))
     assert push_conflicts(store, policy, client).url is None
