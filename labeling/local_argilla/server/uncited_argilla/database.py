@@ -56,7 +56,9 @@ class SearchDatabase:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._connections, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._server_database, timeout=_WAIT_S, isolation_level=None)
+            # Read-only, since BEGIN IMMEDIATE locks every database that could be written to.
+            main = f"{self._server_database.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(main, uri=True, timeout=_WAIT_S, isolation_level=None)
             connection.execute("ATTACH ? AS search", [str(self._index)])
             connection.execute("PRAGMA search.journal_mode = WAL")
             connection.execute("PRAGMA search.synchronous = NORMAL")  # it can be made again
