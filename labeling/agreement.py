@@ -1,7 +1,7 @@
 """How far reviewers agree: numbers in, named numbers out, randomness handed in.
 
-Only pairs with at least two answers count, in chance agreement too: where
-few pairs are asked twice, the labels of all the others say nothing about chance among these.
+Only pairs with at least two answers count, in chance agreement too (Gwet's own software takes the others in there):
+where few pairs are asked twice, the labels of all the others say nothing about chance among these.
 """
 
 from collections import Counter
