@@ -19,6 +19,7 @@ import requests
 from labeling import local_argilla
 from labeling.argilla_client import call, connect, reach
 from labeling.local_argilla import Server
+from labeling.local_argilla.listening import Wish
 from store.errors import ProviderError, UsageError
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, ask, make_dataset, push
 from tests.test_cli import run
@@ -166,11 +167,27 @@ def test_another_address_is_refused_without_tls_and_both_ways_on_are_named(tmp_p
     assert not (tmp_path / "w" / "argilla").exists()
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
-def test_every_loopback_address_will_do(argilla_home: Path, host: str) -> None:
-    server = local_argilla.up(argilla_home, host=host)
-    assert addresses(server) <= {"127.0.0.1", "127.0.0.2", "::1"}
+def test_every_loopback_address_will_do(argilla_home: Path) -> None:
+    for host in (None, "localhost", "127.0.0.2"):
+        Wish(host=host).check()
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = local_argilla.up(argilla_home, host="::1")
+    assert server.url.startswith("http://[::1]:")
+    assert addresses(server) == {"::1"}
     assert requests.get(f"{server.url}/api/v1/version", timeout=60).ok
+
+
+def test_a_name_that_means_this_machine_only_here_is_refused(argilla_home: Path) -> None:
+    lines = [line.split("#")[0].split() for line in Path("/etc/hosts").read_text().splitlines()]
+    names = [name for address, *names in filter(None, lines) if address[:4] in ("127.", "::1") for name in names]
+    name = next((n for n in names if n != "localhost"), None)
+    if name is None:
+        pytest.skip("/etc/hosts has no further name for this machine")
+    with pytest.raises(UsageError, match="which no other machine can reach"):
+        local_argilla.up(argilla_home, host=name)
 
 
 def test_with_tls_in_front_other_machines_reach_it(argilla_home: Path) -> None:

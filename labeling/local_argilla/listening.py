@@ -31,9 +31,10 @@ class Wish:
         """Raise `UsageError` where the server would be overheard, or its certificate cannot be used."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key are needed both, or neither", "uncited argilla up --help")
+        loopback = _is_loopback(self.host)
         if self.tls_cert is not None:
             _check_certificate(self.tls_cert, self.tls_key)
-        elif not self.tls_in_front and not ipaddress.ip_address(_resolve(self.host)[1]).is_loopback:
+        elif not loopback and not self.tls_in_front:
             raise UsageError(
                 f"Passwords and answers would cross the network unencrypted to {self.host}. Give the server a"
                 " certificate, or say --tls-in-front if a proxy in front of it speaks TLS.",
@@ -119,6 +120,15 @@ def _resolve(host: str | None) -> tuple[socket.AddressFamily, str]:
         raise UsageError(f"{host!r} is no address of this machine: {error}", "ip address") from error
     family, *_, address = found[0]
     return family, str(address[0])
+
+
+def _is_loopback(host: str | None) -> bool:
+    _, address = _resolve(host)
+    if not ipaddress.ip_address(address).is_loopback:
+        return False
+    if host not in (None, "localhost", address):  # Debian's /etc/hosts, for one, says so of the machine's own name
+        raise UsageError(f"{host} is {address} here, which no other machine can reach. Name the address.", "ip address")
+    return True
 
 
 def _check_certificate(certificate: Path, key: Path | None) -> None:
