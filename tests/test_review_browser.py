@@ -326,6 +326,15 @@ class TestHostile:
                     return {
                         tags: [...new Set(shown.flatMap(e => [...e.querySelectorAll('*')].map(e => e.tagName)))],
                         texts: shown.map(e => e.textContent),
+                        mirrored: [...document.querySelectorAll('.record small')].filter(heading => {
+                            const at = n => {
+                                const range = new Range()
+                                range.setStart(heading.firstChild, n)
+                                range.setEnd(heading.firstChild, n + 1)
+                                return range.getBoundingClientRect().left
+                            }
+                            return at(0) >= at(4)
+                        }).length,
                         wide: boxes.filter(e => e.scrollWidth > e.clientWidth).length,
                         edges: boxes.map(e => e.getBoundingClientRect()).map(b => [b.left, b.right, b.top, b.bottom]),
                     }
@@ -339,6 +348,7 @@ class TestHostile:
             assert squeezed in reason
             if "<" in text and "|" not in text:
                 assert both.count(squeezed) >= 2
+            assert found["mirrored"] == 0, "text of another direction turns what follows around"
             assert found["wide"] == 0, text[:80]
             lefts, rights, tops, bottoms = zip(*found["edges"], strict=True)
             assert len(set(lefts)) == len(set(rights)) == 1, text[:80]
