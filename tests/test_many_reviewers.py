@@ -1,8 +1,11 @@
 """Twenty reviewers at work while records are pushed, over real HTTP: nothing is lost, and nobody sees an error."""
 
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,3 +127,25 @@ def stored_responses(server: Server, dataset_id: str) -> dict[tuple[str, str], t
         for item in found["items"]
         for response in item["record"]["responses"]
     }
+
+
+def test_a_page_of_records_is_read_while_somebody_else_writes(server: Server, keys: list[str]) -> None:
+    properties = [
+        {"name": "rank", "settings": {"type": "integer"}, "visible_for_annotators": True},
+        {"name": "grade", "settings": {"type": "integer"}, "visible_for_annotators": False},
+    ]
+    dataset_id = make_dataset(server, "read", TEXT_AND_LABEL | {"metadata-properties": properties})
+    items = [
+        {"external_id": str(n), "fields": {"text": f"text {n}"}, "metadata": {"rank": n, "grade": n}} for n in range(50)
+    ]
+    ask(server, "PUT", f"/datasets/{dataset_id}/records/bulk", {"items": items})
+    search = f"/me/datasets/{dataset_id}/records/search?limit=50"
+    with closing(sqlite3.connect(server.home / "argilla.db")) as writing:
+        writing.execute("BEGIN IMMEDIATE")  # argilla-server as published would wait for this to end, and then fail
+        begun = time.monotonic()
+        found = ask(server, "POST", search, {}, keys[0])["items"]
+        assert time.monotonic() - begun < 15
+    shown = {item["record"]["external_id"]: item["record"]["metadata"] for item in found}
+    assert shown == {str(n): {"rank": n} for n in range(50)}
+    everything = ask(server, "POST", search, {})["items"]
+    assert {tuple(item["record"]["metadata"]) for item in everything} == {("rank", "grade")}
