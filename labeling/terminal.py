@@ -4,6 +4,7 @@ Every answer is stored before the next question is shown, and the database is op
 (a judge, a second reviewer) can work beside it.
 """
 
+import contextlib
 import statistics
 import sys
 import time
@@ -105,11 +106,12 @@ def review_in_terminal(
     """
     session = _Session(deque(questions), label_keys([answer.name for answer in policy.answers]))
     with single_keys():
-        try:
-            while session.waiting and _ask(session, open_store, policy, reviewer, console):
-                pass
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            going_on = bool(session.waiting)
+            while going_on:
+                going_on = _ask(session, open_store, policy, reviewer, console)
+                if going_on and not session.waiting:
+                    going_on = _goes_back_from_the_end(session, console)
     labels = [label for label, _ in session.given.values()]
     return TerminalReviewed(
         reviewer=reviewer,
@@ -146,6 +148,16 @@ def _ask(session: _Session, open_store: OpenStore, policy: Policy, reviewer: str
         _show_guide(session, policy, console)
     else:
         session.status = "no such key; ? explains them"
+    return True
+
+
+def _goes_back_from_the_end(session: _Session, console: "Console") -> bool:
+    forget_typed()
+    console.clear()
+    console.print(f"That was the last: {session.header()}\nAny other key ends.", markup=False)
+    if read_key().lower() != UNDO:
+        return False
+    session.waiting.appendleft(session.answered.pop())
     return True
 
 

@@ -79,6 +79,12 @@ class Terminal:
         os.write(self.master, keys.encode())
         return self.wait_for(then)
 
+    def finish(self, key: str) -> str:
+        """Give the last answer and leave; return the last words."""
+        self.press(key, then="Any other key ends")
+        os.write(self.master, b"q")
+        return self.wait_for("0 wait for you")
+
     def quit(self) -> str:
         """Press q; return the last words."""
         last = self.press("q", then="wait for you")
@@ -165,9 +171,11 @@ def test_a_second_session_goes_on_where_the_first_ended(workspace: Workspace) ->
             assert f"{total - done} left" in terminal.wait_for(READY)
             for _ in range(min(4, total - done) - 1):
                 terminal.press(RELATED)
-            last = terminal.press(RELATED, then=READY if done + 4 < total else "0 wait for you")
-            if "wait for you" not in last:
+            if done + 4 < total:
+                terminal.press(RELATED)
                 terminal.quit()
+            else:
+                terminal.finish(RELATED)
     found = _reviews(workspace)
     assert len({r["pair_id"] for r in found}) == len(found) == total
     with _terminal(workspace) as terminal:
@@ -195,6 +203,18 @@ def test_undo_goes_back_and_another_answer_replaces_the_first(workspace: Workspa
     assert len(_reviews(workspace)) == 3
 
 
+def test_the_very_last_answer_can_be_undone_too(workspace: Workspace) -> None:
+    _say(workspace, POLICY, "ann", "answers", pair(1, 2))
+    _say(workspace, POLICY, "bob", "related", pair(1, 2))
+    with _terminal(workspace, "--conflicts", reviewer="eve") as terminal:
+        terminal.press(ANSWERS, then="Any other key ends")
+        terminal.seen = ""
+        os.write(terminal.master, b"u")
+        assert "You answered answers" in terminal.wait_for(READY)
+        assert "1 answered, 0 discarded, 1 changed" in terminal.finish(RELATED)
+    assert [r["label"] for r in _reviews(workspace) if r["reviewer"] == "eve"] == ["answers", "related"]
+
+
 def test_skipped_pairs_come_back_and_a_note_goes_with_the_answer(workspace: Workspace) -> None:
     with _terminal(workspace) as terminal:
         first = _query_and_candidate(terminal.wait_for(READY))
@@ -206,7 +226,7 @@ def test_skipped_pairs_come_back_and_a_note_goes_with_the_answer(workspace: Work
         terminal.seen = ""
         os.write(terminal.master, "naïve \x7f\x7f question\n".encode())
         assert "Your note" in terminal.wait_for(READY)
-        terminal.press(UNSURE, then="0 wait for you")
+        terminal.finish(UNSURE)
     notes = [r["note"] for r in _reviews(workspace)]
     assert notes[:9] == [None] * 9
     assert notes[9] == "naïv question"
@@ -236,7 +256,7 @@ def test_the_suggestion_is_shown_and_recorded_and_the_audit_is_blind(workspace: 
     with _terminal(workspace) as terminal:
         screens = [terminal.wait_for(READY)]
         screens += [terminal.press(RELATED) for _ in range(9)]
-        terminal.press(RELATED, then="0 wait for you")
+        terminal.finish(RELATED)
     suggested = [r["suggested"] for r in _reviews(workspace)]
     assert sorted(s for s in suggested if s) == ["answers", "related"]
     assert [("The judge" in screen) for screen in screens] == [s is not None for s in suggested]
@@ -249,7 +269,7 @@ def test_in_the_audit_nothing_of_the_judge_is_shown(workspace: Workspace) -> Non
         screens = [terminal.wait_for(READY)]
         screens += [terminal.press(RELATED) for _ in range(9)]
         drawn = terminal.seen
-        terminal.press(RELATED, then="0 wait for you")
+        terminal.finish(RELATED)
     assert not any("judge" in screen.lower() or "It looks like" in screen for screen in screens)
     assert "audit" not in drawn
     assert {(r["stream"], r["suggested"]) for r in _reviews(workspace)} == {("audit", None)}
@@ -421,7 +441,7 @@ def test_conflicts_are_decided_with_the_answers_in_sight_and_the_judge_out_of_it
         assert "ann: answers (it ␛[31mdries)" in screen
         assert "bob: related" in screen
         assert "The judge" not in screen
-        terminal.press(RELATED, then="0 wait for you")
+        terminal.finish(RELATED)
     (review,) = [r for r in _reviews(workspace) if r["reviewer"] == "eve"]
     assert (review["stream"], review["label"], review["suggested"]) == ("adjudication", "related", None)
     with _terminal(workspace, "--conflicts", reviewer="eve") as terminal:
