@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling import local_argilla
@@ -245,7 +245,7 @@ def in_order(records: list[Answered], found: list[int], orders: list[tuple[Scope
     filters=st.lists(conditions(), max_size=3),
     orders=st.lists(st.tuples(st.sampled_from(_SCOPES), st.booleans()), max_size=2, unique_by=lambda order: order[0]),
 )
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None)
 def test_any_filters_and_sorts_find_what_a_plain_reading_finds(
     asked: Asked, who: str | None, filters: list[Condition], orders: list[tuple[Scope, bool]]
 ) -> None:
