@@ -5,6 +5,7 @@ the docstrings of the installed pandas. Each step may be run again: what is done
 """
 
 import csv
+import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from store.builds import latest_build
 from store.database import Store
 from store.policies import Policy, get_policy
 from store.reviews import PairToReview, find_pairs, pairs_to_review
-from store.workspace import Workspace, open_workspace
+from store.workspace import SETTINGS_FILE, Workspace, open_workspace
 from train.statistics import Share, clopper_pearson
 
 HERE = Path(__file__).parent
@@ -57,6 +58,7 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
     say("\n# Make a workspace, with settings, an example policy and an empty database")
     say(f"$ uncited init {folder}")
     run(["init", str(folder)])
+    _use_packaged_model(folder / SETTINGS_FILE)
     workspace = open_workspace(folder)
     log = folder / "interactions.jsonl"
     say(f"\n# Write {write_log(log)} logged questions about pandas, each with the 20 entries that were retrieved")
@@ -78,6 +80,14 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
     finally:
         if not keep_argilla:
             run(["argilla", "down", "--workspace", str(folder)])
+
+
+def _use_packaged_model(settings: Path) -> None:
+    """Let Find similar use the weights that travel as a package: the demo needs no model hub."""
+    text = settings.read_text(encoding="utf-8")
+    default = next((line for line in text.splitlines() if line.startswith("# similarity_model = ")), None)
+    if default:
+        settings.write_text(text.replace(default, f"similarity_model = {json.dumps(base_model())}"), encoding="utf-8")
 
 
 def _judge(judge: Judge, step: Callable[..., None]) -> None:
