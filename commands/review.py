@@ -91,8 +91,7 @@ def status(
         if result.streams:
             overlap = session.workspace.settings.review.overlap.model_dump()
             counts = [(s.stream, s.pairs, s.answered, overlap[s.stream]) for s in result.streams]
-            title = "Streams (audit: drawn at random, answered blind)"
-            session.out.table(title, ("stream", "pairs", "answered", "people a pair"), counts)
+            session.out.table("Streams", ("stream", "pairs", "answered", "people a pair"), counts)
         columns = ("reviewer", "stream", "status", "label", "reviews")
         session.out.table("Reviews here", columns, [tuple(row[name] for name in columns) for row in result.at_home])
 

@@ -257,7 +257,8 @@ def write_records(
     Raises:
         ProviderError: Argilla failed, or refuses everything.
     """
-    progress.start("Sending records to Argilla", len(records))
+    if records:
+        progress.start("Sending records to Argilla", len(records))
     refused: list[tuple[str, str]] = []
     for batch in _batches(records):
         bad = _put(client, dataset, batch)
