@@ -118,8 +118,8 @@ def required_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = 
 def ensure_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = False, min_submitted: int = 1) -> Dataset:
     """Return the dataset of a policy (`adjudication` as for `find_dataset`), making it if need be.
 
-    Once somebody has answered, Argilla keeps the `min_submitted` of a dataset as it is. A dataset takes records only
-    when it is published, so what a killed run left half-made holds nothing and is made anew.
+    Some servers keep the `min_submitted` of a dataset once somebody has answered: see what the returned one has. A
+    dataset takes records only when it is published, so what a killed run left half-made holds nothing and is made anew.
 
     Raises:
         ProviderError: Argilla failed, or the dataset of this name asks something else.
