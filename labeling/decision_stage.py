@@ -19,7 +19,7 @@ from labeling.stages import Answered
 from store.ids import content_id
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment
-from store.policies import Policy
+from store.policies import Example, Policy
 from store.workspace import Price
 
 if TYPE_CHECKING:
@@ -30,6 +30,31 @@ if TYPE_CHECKING:
 MOST_QUESTIONS = 400  # that a request may hold
 ANSWER_TOKENS = 64  # taken to be the most that the answer to a question is billed as; nothing says how many it is
 _RAW_LIMIT = 4000
+
+
+def decision_body(
+    policy: Policy, model: str, batch: Sequence[PairToJudge], examples: tuple[Example, ...] | None
+) -> dict[str, Any]:
+    """Return a request about pairs of one anchor as it goes over the wire."""
+    anchor, reference = batch[0].anchor, batch[0].reference
+    developer, user = decision_input(PROMPT, policy, anchor=anchor, reference=reference, examples=examples)
+    choices = [{"value": answer.name, "description": answer.meaning} for answer in policy.answers]
+    return {
+        "model": model,
+        "input": [
+            {"type": "message", "role": "developer", "content": developer},
+            {"type": "message", "role": "user", "content": user},
+        ],
+        "questions": [
+            {"type": "choice", "instructions": decision_question(PROMPT, pair.chunk), "choices": choices}
+            for pair in batch
+        ],
+    }
+
+
+def decision_prompt_id(body: Mapping[str, Any], question: object) -> str:
+    """Hash of all that was sent about one pair."""
+    return content_id("prompt", body["input"], question)
 
 
 @dataclass(slots=True)
@@ -84,21 +109,8 @@ class DecisionStage:
         return [Answered(self._judgment(*each)) for each in zip(asked, outcome, strict=True)]
 
     def _body(self, batch: Sequence[PairToJudge]) -> dict[str, Any]:
-        anchor, reference = batch[0].anchor, batch[0].reference
-        shown = self.examples.nearest(anchor) if self.examples else None
-        developer, user = decision_input(PROMPT, self.policy, anchor=anchor, reference=reference, examples=shown)
-        choices = [{"value": answer.name, "description": answer.meaning} for answer in self.policy.answers]
-        return {
-            "model": self.model,
-            "input": [
-                {"type": "message", "role": "developer", "content": developer},
-                {"type": "message", "role": "user", "content": user},
-            ],
-            "questions": [
-                {"type": "choice", "instructions": decision_question(PROMPT, pair.chunk), "choices": choices}
-                for pair in batch
-            ],
-        }
+        shown = self.examples.nearest(batch[0].anchor) if self.examples else None
+        return decision_body(self.policy, self.model, batch, shown)
 
     def _asked(self, batch: Sequence[PairToJudge], body: Mapping[str, Any]) -> list[Judgment]:
         """Begin the rows of a request. Each pair has its own part of the input's characters, as of its tokens."""
@@ -108,7 +120,7 @@ class DecisionStage:
                 pair_id=pair.pair_id,
                 labelling_fingerprint=self.policy.labelling_fingerprint,
                 judge_id=self.judge_id,
-                prompt_id=content_id("prompt", body["input"], question),
+                prompt_id=decision_prompt_id(body, question),
                 reference_chunk_id=pair.reference_chunk_id,
                 prompt_characters=characters + len(question["instructions"]),
                 judged_at=datetime.now(UTC),

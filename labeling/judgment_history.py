@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from labeling.decision_stage import decision_body, decision_prompt_id
 from labeling.few_shot import FrozenExamples
 from labeling.prompts import Message, Prompt, messages
 from store.database import Store
 from store.errors import MissingError
 from store.ids import content_id
+from store.judge_queue import PairToJudge
 from store.judgment_history import StoredPair, judgments_of_pair
-from store.policies import get_policy_by_id
+from store.policies import Example, Policy, get_policy_by_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,26 @@ def _render(store: Store, pair: StoredPair, judgment: Mapping[str, object], conf
             shown = FrozenExamples(store, str(frozen["set"])).nearest(pair.anchor)
         except MissingError as error:
             return SentPrompt(prompt_id, None, error.message)
-    reference = judgment["reference"]
-    rendered = messages(
-        cast("Prompt", config["prompt"]),
-        get_policy_by_id(store, str(judgment["policy_id"])),
-        anchor=pair.anchor,
-        chunk=pair.chunk,
-        reference=None if reference is None else str(reference),
-        examples=shown,
-    )
-    if content_id("prompt", list(rendered)) != prompt_id:
+    policy = get_policy_by_id(store, str(judgment["policy_id"]))
+    reference = None if judgment["reference"] is None else str(judgment["reference"])
+    asked = PairToJudge(pair.pair_id, pair.anchor, pair.chunk, "", reference, None)
+    if config.get("kind") == "decisions":
+        rendered, rendered_id = _decision(policy, asked, shown)
+    else:
+        prompt = cast("Prompt", config["prompt"])
+        rendered = messages(prompt, policy, anchor=pair.anchor, chunk=pair.chunk, reference=reference, examples=shown)
+        rendered_id = content_id("prompt", list(rendered))
+    if rendered_id != prompt_id:
         return SentPrompt(prompt_id, None, "the way prompts are put together has changed since it was sent")
     return SentPrompt(prompt_id, rendered)
+
+
+def _decision(
+    policy: Policy, asked: PairToJudge, examples: tuple[Example, ...] | None
+) -> tuple[tuple[Message, ...], str]:
+    """Render what the Decisions API was sent about one pair: the input, and the question as a message of its own."""
+    body = decision_body(policy, "", [asked], examples)
+    (question,) = body["questions"]
+    rendered = [Message(role=part["role"], content=part["content"]) for part in body["input"]]
+    rendered.append(Message(role="question", content=question["instructions"]))
+    return tuple(rendered), decision_prompt_id(body, question)

@@ -9,6 +9,7 @@ import pytest
 
 from labeling.judge import judge_candidates
 from labeling.judge_calibration import calibrate_judges
+from labeling.judgment_history import pair_history
 from labeling.permuted_asks import ask_again
 from store.calibrations import judged_and_reviewed
 from store.database import Store
@@ -17,7 +18,7 @@ from store.judge_costs import judge_costs
 from store.judgment_history import find_pair, find_pair_by_texts
 from store.policies import Policy, add_policy
 from store.workspace import JudgeSettings, Price
-from tests.judge_stub import Call, Response, completion, failing, labelled, serving
+from tests.judge_stub import Call, Response, chosen, completion, decision, failing, labelled, serving
 from tests.judging import put_pairs
 from tests.labelled_store import POLICY, log, pair, review
 from tests.test_cli import from_json, run
@@ -134,3 +135,17 @@ def test_a_pair_is_found_by_the_beginning_of_its_id_and_by_the_logs_names(store:
     found = find_pair(store, wanted)
     assert (found.anchor, found.chunk) == ("question 1?", "shaky text 1")
     assert find_pair_by_texts(store, "question 1?", found.chunk_id) == found
+
+
+def test_what_the_decisions_api_was_sent_is_shown_too(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=["cited", "one", "two"])
+    with serving(lambda call: decision(*[chosen("helps", helps=0.9) for _ in call.questions])) as stub:
+        judge_candidates(store, policy, JudgeSettings(kind="decisions", model="m", base_url=stub.url), {})
+        (call,) = [call for call in stub.calls if len(call.questions) == 2]
+    pair_id = str(store.scalar("SELECT pair_id FROM pairs JOIN chunks USING (chunk_id) WHERE text = 'two'"))
+    history = pair_history(store, find_pair(store, pair_id))
+    (prompt,) = history.prompts.values()
+    assert prompt.messages is not None, prompt.reason
+    sent = [part["content"] for part in call.body["input"]] + [call.body["questions"][1]["instructions"]]
+    assert [message["content"] for message in prompt.messages] == sent
+    assert history.judgments[0]["confidence"] == pytest.approx(1.0)
