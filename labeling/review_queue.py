@@ -13,7 +13,7 @@ from statistics import median
 
 from store.database import Store
 from store.policies import Policy
-from store.review_streams import ReviewStream, audit_seed, draw_streams, uniform
+from store.review_streams import ReviewStream, audit_place, audit_seed, draw_streams, uniform
 from store.reviews import PairToReview, pairs_to_review
 from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
 from store.workspace import ReviewSettings
@@ -69,7 +69,7 @@ def in_review_order(
     """
     pairs = sorted(pairs, key=lambda pair: pair.pair_id)
     audit = [pair for pair in pairs if streams[pair.pair_id] == "audit"]
-    audit.sort(key=lambda pair: uniform(seed, "order", pair.pair_id))
+    audit.sort(key=lambda pair: audit_place(seed, pair.pair_id))
     joined, units = _units(_by_worth(policy, [p for p in pairs if streams[p.pair_id] == "targeted"]), audit)
     limit = max(1, min(RUN, len(pairs) // len(audit))) if audit else RUN
     turns = _Turns(units, limit=limit)

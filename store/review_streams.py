@@ -82,6 +82,15 @@ def uniform(seed: str, purpose: str, pair_id: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def audit_place(seed: str, pair_id: str) -> float:
+    """Return where an audit pair stands among the others, in [0, 1): they are asked in this order.
+
+    People do not always answer in order (Find similar, bulk answers), so those that happen to be answered need be no
+    random sample. Those up to a place below which all are answered are one.
+    """
+    return uniform(seed, "order", pair_id)
+
+
 def audit_seed(store: Store, policy: Policy) -> str | None:
     """Return the seed from which the streams of a policy's question are drawn; None before the first draw."""
     found = store.scalar(

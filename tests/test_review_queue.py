@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labeling.review_queue import RUN, in_review_order, review_queue
 from store.database import Store
-from store.review_streams import ReviewStream, draw_streams, stream_counts
+from store.review_streams import ReviewStream, audit_place, draw_streams, stream_counts
 from store.reviews import PairToReview, Review, add_reviews, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
 from tests.reviewing import POLICY, fill, judge, large_log, pair
@@ -160,6 +160,7 @@ class TestOrder:
 
         otherwise = [replace(p, label="unrelated", triage_score=-n, rank=100 - n) for n, p in enumerate(pairs)]
         assert audited(otherwise, "seed") == audited(pairs, "seed")
+        assert audited(pairs, "seed") == sorted(audited(pairs, "seed"), key=lambda pair: audit_place("seed", pair))
         firsts = [audited(pairs, f"seed {n}")[0] for n in range(200)]
         assert len(set(firsts)) > 20, "of 25 audit pairs, nearly each comes first under some of 200 seeds"
 
