@@ -3,7 +3,10 @@
 A stub in a process of its own answers every request after 50 ms. A bare loop with the same client asks it the same
 questions, and so does the judge, in turns, so that a busy machine slows both alike. The bare loop knows its prompts
 and schemas beforehand, keeps nothing and checks nothing; the judge reads pairs from DuckDB, renders, checks and prices
-the answers, and writes them. `--memory N` judges N pairs more, once, and tells the memory at each tenth.
+the answers, and writes them.
+
+`--memory N` runs the judge over N pairs with a stage that answers in this process, without HTTP: memory at each tenth
+of the way, and the time that reading, rendering, checking and writing take by themselves.
 """
 
 import argparse
@@ -13,7 +16,8 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -26,17 +30,22 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import psutil  # noqa: E402
 
-from labeling.chat import request_body  # noqa: E402
+from labeling.answers import judgment_of  # noqa: E402
+from labeling.chat import read_completion, request_body  # noqa: E402
 from labeling.chat_stage import Questions  # noqa: E402
+from labeling.endpoint import TRANSIENT  # noqa: E402
 from labeling.judge import judge_candidates  # noqa: E402
+from labeling.judge_run import Run, StageResult, Work  # noqa: E402
+from labeling.stages import Answered  # noqa: E402
 from store.candidates import Candidate, put_candidates  # noqa: E402
 from store.database import Store  # noqa: E402
 from store.endpoint_forms import Form  # noqa: E402
 from store.ids import anchor_id, chunk_id  # noqa: E402
 from store.interactions import Interaction, Retrieved, add_interactions  # noqa: E402
-from store.judge_queue import queue_pairs, queued_pairs, set_scope  # noqa: E402
+from store.judge_queue import PairToJudge, queue_pairs, queued_pairs, set_scope  # noqa: E402
+from store.judgments import add_judge  # noqa: E402
 from store.policies import Label, Policy, add_policy  # noqa: E402
-from store.progress import Progress, silent  # noqa: E402
+from store.progress import Progress  # noqa: E402
 from store.workspace import JudgeSettings, Price  # noqa: E402
 
 CHUNKS = 20  # of each anchor
@@ -179,11 +188,48 @@ def bare_loop(bodies: list[dict[str, Any]], url: str, concurrency: int) -> None:
     asyncio.run(run())
 
 
-def judge(store: Store, policy: Policy, url: str, concurrency: int, model: str, progress: Progress = silent) -> None:
+def judge(store: Store, policy: Policy, url: str, concurrency: int, model: str) -> None:
     """Judge all pairs."""
     settings = JudgeSettings(model=model, base_url=url, concurrency=concurrency)
-    result = judge_candidates(store, policy, settings, {model: Price(input=1, output=1)}, progress=progress)
+    result = judge_candidates(store, policy, settings, {model: Price(input=1, output=1)})
     assert not result.errors, result.errors
+
+
+class Instant:
+    """A `labeling.stages.Stage` that answers at once what the stub answers."""
+
+    at_once = 64
+    resume_at = 0.0
+
+    def __init__(self, policy: Policy, judge_id: str) -> None:
+        """Ask nobody."""
+        self.questions, self.judge_id = Questions(policy, MODEL, SAMPLING), judge_id
+
+    def next_batch(self, queue: deque[PairToJudge]) -> list[PairToJudge]:
+        """One pair at a time."""
+        return [queue.popleft()]
+
+    def most_usd(self, batch: Sequence[PairToJudge]) -> float:
+        """Nothing."""
+        return 0.0
+
+    async def answer(self, batch: Sequence[PairToJudge]) -> list[Answered]:
+        """Render the prompt, and read and check the reply, as if it had come over the wire."""
+        (pair,) = batch
+        request = self.questions.about(pair)
+        reply = read_completion(REPLY.decode(), request, duration_ms=0)
+        policy, price = self.questions.policy, Price(input=1, output=1)
+        return [Answered(judgment_of(pair, request, reply, policy=policy, judge_id=self.judge_id, price=price))]
+
+
+def judge_in_process(store: Store, policy: Policy, progress: Progress) -> None:
+    """Let a stage that needs no server answer all pairs."""
+    judge_id = add_judge(store, {"model": MODEL})
+    set_scope(store, policy)
+    result = StageResult("chat", MODEL, judge_id, 0.0)
+    work = Work(policy, judge_id, retry=TRANSIENT, limit=None, budget=None, recorder=None)
+    asyncio.run(Run(store, work, Instant(policy, judge_id), result, progress).go())
+    assert result.remaining == 0
 
 
 class Watch:
@@ -210,7 +256,7 @@ def measure(pairs: int, rounds: int, concurrency: int, delay_ms: int, memory: in
     """Run both in turns and return pairs a second of each round, and the memory."""
     bare: list[Spent] = []
     judged: list[Spent] = []
-    watch = Watch()
+    watch, alone = Watch(), Spent(0.0, 0.0)
     with tempfile.TemporaryDirectory() as folder, stub(delay_ms / 1000) as url:
         with Store(Path(folder, "speed.duckdb")) as store:
             policy = fill(store, pairs)
@@ -223,7 +269,7 @@ def measure(pairs: int, rounds: int, concurrency: int, delay_ms: int, memory: in
                 judged.append(timed(partial(judge, store, policy, url, concurrency, f"{MODEL}-{turn}")))
         if memory:
             with Store(Path(folder, "memory.duckdb")) as store:
-                judge(store, fill(store, memory), url, concurrency, MODEL, watch)
+                alone = timed(partial(judge_in_process, store, fill(store, memory), watch))
     return {
         "pairs": pairs,
         "concurrency": concurrency,
@@ -234,6 +280,8 @@ def measure(pairs: int, rounds: int, concurrency: int, delay_ms: int, memory: in
         "judge_cpu_ms_a_pair": [round(1000 * one.cpu_s / pairs, 2) for one in judged],
         "share": round(median(b.seconds / j.seconds for j, b in zip(judged, bare, strict=True)), 3) if rounds else None,
         "memory_pairs": memory,
+        "judge_alone_pairs_per_s": round(memory / alone.seconds, 1) if memory else None,
+        "judge_alone_cpu_ms_a_pair": round(1000 * alone.cpu_s / memory, 3) if memory else None,
         "memory_mib_at_each_tenth": watch.mib,
     }
 
@@ -261,6 +309,10 @@ def main() -> None:
         )
     if found["memory_mib_at_each_tenth"]:
         print(f"Memory at each tenth of {chosen.memory:,} pairs, MiB: {found['memory_mib_at_each_tenth']}")
+        print(
+            f"Without a server: {found['judge_alone_pairs_per_s']:,} pairs/s,"
+            f" {found['judge_alone_cpu_ms_a_pair']} ms CPU a pair"
+        )
 
 
 if __name__ == "__main__":
