@@ -57,6 +57,8 @@ def _print_history(out: "Output", history: "PairHistory") -> None:
             if judgment[name] is not None:
                 missing = " (not in the chunk)" if name == "quote" and judgment["quote_found"] is False else ""
                 out.line(f"{name}: {judgment[name]}{missing}")
+        if judgment["relevance"] is not None:
+            out.line(f"chance of relevance, calibrated against people: {judgment['relevance']:.2f}")
         out.line(f"raw answer: {judgment['raw_answer']}")
         cost = "unknown" if judgment["cost_usd"] is None else f"${judgment['cost_usd']:.6f}"
         tokens = ", ".join(

@@ -117,8 +117,14 @@ def _confidence(row: JudgedAndReviewed, origin: Origin) -> float | None:
     return (1 + row.agreeing) / (1 + row.asks) if origin == "repeated asks" else None
 
 
-def relevance_map(store: Store, policy: Policy, judge_id: str) -> Callable[[float], float] | None:
-    """Return what makes a calibrated chance of relevance of a judge's (`judge_quality.relevance`); None: no map."""
+def calibrated_relevance(
+    store: Store, policy: Policy, judge_id: str
+) -> Callable[[str, float | None], float | None] | None:
+    """Return what makes a calibrated chance of relevance of a judge's label and confidence; None: it was never fitted.
+
+    The function gives None for excluded labels, and where the map was fitted to another kind of confidence than the
+    judgment has.
+    """
     import numpy as np
 
     stored = newest_map(store, policy, judge_id)
@@ -126,7 +132,16 @@ def relevance_map(store: Store, policy: Policy, judge_id: str) -> Callable[[floa
         return None
     method: Method = stored.method  # type: ignore[assignment]
     recalibration = Recalibration(method, stored.parameters)
-    return lambda probability: float(recalibration(np.array([probability]))[0])
+    by_label = stored.confidence == "the label alone"
+
+    def calibrated(label: str, confidence: float | None) -> float | None:
+        usable = by_label or (confidence is not None and stored.confidence == "the endpoint's probabilities")
+        if not usable or policy.role(label) == "excluded":
+            return None
+        said = relevance(policy, label, None if by_label else confidence)
+        return float(recalibration(np.array([said]))[0])
+
+    return calibrated
 
 
 def draw(calibrations: Sequence[JudgeCalibration], file: Path) -> None:

@@ -7,6 +7,7 @@ from typing import cast
 
 from labeling.decision_stage import decision_body, decision_prompt_id
 from labeling.few_shot import FrozenExamples
+from labeling.judge_calibration import calibrated_relevance
 from labeling.prompts import Message, Prompt, messages
 from store.database import Store
 from store.errors import MissingError
@@ -29,7 +30,8 @@ class SentPrompt:
 class PairHistory:
     """A pair, the judgments of it (columns of the table, with model and policy), the oldest first, and their prompts.
 
-    Every judgment's `prompt_id` is a key of `prompts`.
+    `relevance` of a judgment is its calibrated chance of relevance, None where no calibration says anything. Every
+    judgment's `prompt_id` is a key of `prompts`.
     """
 
     pair: StoredPair
@@ -45,8 +47,19 @@ def pair_history(store: Store, pair: StoredPair) -> PairHistory:
         prompt_id = str(row["prompt_id"])
         if prompt_id not in prompts:
             prompts[prompt_id] = _render(store, pair, row, config)
-        shown.append({**row, "model": config.get("model"), "base_url": config.get("base_url")})
+        named = {"model": config.get("model"), "base_url": config.get("base_url")}
+        shown.append({**row, **named, "relevance": _relevance(store, row)})
     return PairHistory(pair, tuple(shown), prompts)
+
+
+def _relevance(store: Store, judgment: Mapping[str, object]) -> float | None:
+    if judgment["label"] is None or judgment["policy_id"] is None:
+        return None
+    policy = get_policy_by_id(store, str(judgment["policy_id"]))
+    calibrated = calibrated_relevance(store, policy, str(judgment["judge_id"]))
+    confidence = judgment["confidence"]
+    known = float(confidence) if isinstance(confidence, float) else None
+    return calibrated(str(judgment["label"]), known) if calibrated else None
 
 
 def _render(store: Store, pair: StoredPair, judgment: Mapping[str, object], config: Mapping[str, object]) -> SentPrompt:

@@ -132,9 +132,12 @@ def permuted_asks_done(store: Store, policy: Policy, judge_id: str) -> set[tuple
 
 @dataclass(frozen=True, slots=True)
 class StoredMap:
-    """What was made of a judge's confidence: method and parameters of a `labeling.calibration.Recalibration`."""
+    """What was made of a judge's confidence: method and parameters of a `labeling.calibration.Recalibration`.
 
-    calibration_id: str
+    `confidence` says where the confidence came from that it was fitted to.
+    """
+
+    confidence: str
     method: str
     parameters: Mapping[str, Sequence[float]]
 
@@ -187,7 +190,7 @@ def newest_map(store: Store, policy: Policy, judge_id: str) -> StoredMap | None:
     """Return the newest calibration of a judge for a policy's question and positive labels, or None."""
     found = store.rows(
         """
-        SELECT calibration_id, method, parameters FROM calibrations
+        SELECT report ->> '$.confidence' AS confidence, method, parameters FROM calibrations
         WHERE judge_id = $judge AND labelling_fingerprint = $fingerprint AND positive_labels = $positive
         ORDER BY fitted_at DESC, calibration_id LIMIT 1
         """,
@@ -196,7 +199,7 @@ def newest_map(store: Store, policy: Policy, judge_id: str) -> StoredMap | None:
     if not found:
         return None
     row = found[0]
-    return StoredMap(str(row["calibration_id"]), str(row["method"]), json.loads(str(row["parameters"])))
+    return StoredMap(str(row["confidence"]), str(row["method"]), json.loads(str(row["parameters"])))
 
 
 def _positive(policy: Policy) -> list[str]:

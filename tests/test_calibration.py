@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.calibration import calibrate, curve, equal_mass_bins
-from labeling.judge_calibration import calibrate_judges, draw, relevance_map
+from labeling.judge_calibration import calibrate_judges, calibrated_relevance, draw
 from labeling.judge_quality import Verdicts, claim, gain, quality, relevance
+from labeling.judgment_history import pair_history
 from labeling.query_bootstrap import Estimate
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.judgment_history import find_pair
 from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews
@@ -172,7 +174,7 @@ def test_relevance_reads_a_label_by_its_role() -> None:
 def reviewed_and_judged(store: Store, *, queries: int = 40, lean: float = 2.0, stream: str = "audit") -> Policy:
     """A judge whose confidence leans towards yes by `lean`, and people who know."""
     policy, _ = add_policy(store, POLICY)
-    judge_id = add_judge(store, {"model": "lenient", "prompt": "P"})
+    judge_id = add_judge(store, {"model": "lenient"})
     rng = np.random.default_rng(0)
     for number in range(queries):
         query = question(number)
@@ -219,10 +221,17 @@ def test_a_judges_map_is_stored_with_its_fingerprint_and_found_again(store: Stor
     again = calibrate_judges(store, policy, rng=np.random.default_rng(0))
     assert again == [done], "the same reviews give the same map"
     assert store.count("SELECT count(*) FROM calibrations") == 1
-    mapped = relevance_map(store, policy, done.judge_id)
-    assert mapped is not None
-    assert mapped(0.88) == pytest.approx(0.5, abs=0.12), "said with a lean of two logits, it is worth about a half"
-    assert relevance_map(store, policy, "judge_other") is None
+    worth = calibrated_relevance(store, policy, done.judge_id)
+    assert worth is not None
+    assert worth("yes", 0.88) == pytest.approx(0.5, abs=0.12), (
+        "said with a lean of two logits, it is worth about a half"
+    )
+    assert worth("no", 0.12) == worth("yes", 0.88)
+    assert worth("spam", 0.9) is None
+    assert worth("yes", None) is None
+    assert calibrated_relevance(store, policy, "judge_other") is None
+    shown = pair_history(store, find_pair(store, pair(question(0), distinct("chunk0of", 0)))).judgments[0]
+    assert shown["relevance"] == worth(str(shown["label"]), float(str(shown["confidence"])))
     draw([done], tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     draw([done], tmp_path / "curve.svg")
