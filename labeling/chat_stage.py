@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from labeling.answers import judgment_of
 from labeling.budget import most_it_can_cost
-from labeling.chat import LADDER, ChatModel, Reply, Request, request_body
+from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.endpoint import Failure
 from labeling.prompts import PROMPT, ExamplePool, answer_schema, messages
 from labeling.stages import Answered
-from store.endpoint_forms import Form
+from store.errors import UsageError
 from store.judge_queue import PairToJudge
 from store.policies import Policy
 from store.workspace import Price
@@ -75,11 +75,19 @@ class ChatStage:
         return [queue.popleft()]
 
     def most_usd(self, batch: Sequence[PairToJudge]) -> float:
-        """Price the request as it would be sent, and the longest answer."""
-        if self.price is None:
+        """Price the request as it would be sent, and the longest answer.
+
+        Raises:
+            UsageError: the server takes no limit on the length of an answer.
+        """
+        if self.price is None or self.chat is None:
             return 0.0
-        request = self.questions.about(batch[0])
-        body = request_body(request, self.chat.form if self.chat else Form(LADDER[0]))
+        if {"max_tokens", "max_completion_tokens"} <= self.chat.form.dropped:
+            raise UsageError(
+                f"{self.chat.endpoint.base_url} takes no limit on the length of an answer, so no budget can be kept",
+                hint="leave out --budget, or limit what the account may spend",
+            )
+        body = request_body(self.questions.about(batch[0]), self.chat.form)
         return most_it_can_cost(body, int(self.questions.sampling["max_tokens"]), self.price)
 
     async def answer(self, batch: Sequence[PairToJudge]) -> list[Answered]:

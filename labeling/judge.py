@@ -22,7 +22,7 @@ from labeling.judge_run import Run, StageResult, Work
 from labeling.judges import Judge, chat_judge, judges_of
 from labeling.prompts import PROMPT, ExamplePool, prompt_fingerprint
 from labeling.recording import Header, Recorder, check_prompt, load_recording
-from labeling.scoring import score_scope
+from labeling.scoring import score_batches
 from labeling.stages import Stage
 from store.database import Store
 from store.errors import UsageError
@@ -188,7 +188,9 @@ class _Run:
                 self.result.stages.append(done)
                 if judge_id is None:
                     assert judge.scorer
-                    done.scored = score_scope(self.store, judge.scorer, self.progress, limit=limit).scored
+                    for scored in score_batches(self.store, judge.scorer, self.progress, limit=limit):
+                        done.scored += scored
+                        await asyncio.sleep(0)  # lets Ctrl-C through
                 else:
                     stage = self._stage(judge, judge_id, endpoints.get(_address(judge)))
                     work = Work(self.policy, judge_id, retry, limit, self.budget, self.recorder)

@@ -1,7 +1,7 @@
 """Scores from models on this machine: they order pairs, and label none."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from store.database import Store
@@ -33,20 +33,27 @@ class Scored:
     seconds: float
 
 
-def score_scope(store: Store, scorer: Scorer, progress: Progress, *, limit: int | None = None) -> Scored:
+def score_scope(store: Store, scorer: Scorer, progress: Progress) -> Scored:
     """Score the pairs of the scope (see `store.judge_queue`) that have no score of this scorer.
 
     Stopped, it goes on where it was. Where there is nothing to score, no model is loaded.
     """
     started = time.monotonic()
+    scored = sum(score_batches(store, scorer, progress))
+    return Scored(scorer.name, scored, time.monotonic() - started)
+
+
+def score_batches(store: Store, scorer: Scorer, progress: Progress, *, limit: int | None = None) -> Iterator[int]:
+    """Do what `score_scope` does, batch by batch; yields how many pairs each batch had."""
     unscored = queue_unscored(store, scorer.name)
     total = unscored if limit is None else min(unscored, limit)
-    if total:
-        score = scorer.load()
-        progress.start(f"scoring with {scorer.model}", total)
-        for after in range(0, total, _PAIRS_AT_A_TIME):
-            pairs = queued_pairs(store, after=after, limit=min(_PAIRS_AT_A_TIME, total - after))
-            scores = score([pair.anchor for pair in pairs], [pair.chunk for pair in pairs])
-            add_triage_scores(store, scorer.name, dict(zip([p.pair_id for p in pairs], scores, strict=True)))
-            progress.advance(len(pairs))
-    return Scored(scorer.name, total, time.monotonic() - started)
+    if not total:
+        return
+    score = scorer.load()
+    progress.start(f"scoring with {scorer.model}", total)
+    for after in range(0, total, _PAIRS_AT_A_TIME):
+        pairs = queued_pairs(store, after=after, limit=min(_PAIRS_AT_A_TIME, total - after))
+        scores = score([pair.anchor for pair in pairs], [pair.chunk for pair in pairs])
+        add_triage_scores(store, scorer.name, dict(zip([p.pair_id for p in pairs], scores, strict=True)))
+        progress.advance(len(pairs))
+        yield len(pairs)

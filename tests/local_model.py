@@ -13,7 +13,7 @@ _SERVE = """
 import sys, time, xllamacpp
 wanted = xllamacpp.CommonParams()
 wanted.model.path, wanted.n_ctx, wanted.n_parallel, wanted.port = sys.argv[1], 4096, 1, 0
-wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = 2
+wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = 1  # more wait for each other on a busy machine
 server = xllamacpp.Server(wanted)  # stops when nothing refers to it any more
 print(server.listening_address, flush=True)
 time.sleep(3600)

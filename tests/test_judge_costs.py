@@ -189,3 +189,19 @@ def test_a_burst_of_server_errors_under_a_budget_costs_nothing(store: Store) -> 
     with serving([labelled("helps"), *[failing(500)] * 3, labelled("helps")]) as stub:
         result = judge(store, policy, stub, budget_usd=0.9, concurrency=1)
     assert (result.judged, result.budget_spent) == (2, False)
+
+
+def test_a_server_that_lets_answers_grow_without_end_gets_no_budget(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=5)
+
+    def answer(call: Call) -> Response:
+        for name in ("max_tokens", "max_completion_tokens"):
+            if name in call.body:
+                return failing(400, f"unknown field {name}", param=name)
+        return labelled("helps")
+
+    with serving(answer) as stub:
+        with pytest.raises(UsageError, match="takes no limit on the length of an answer"):
+            judge(store, policy, stub, budget_usd=5.0)
+        assert store.count("SELECT count(*) FROM judgments") == 1
+        assert judge_candidates(store, policy, settings(stub.url), {"m": PRICE}).judged == 4
