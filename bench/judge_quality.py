@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labeling.judge import judge_candidates
-from labeling.judge_quality import Verdicts, quality, relevance
+from labeling.judge_quality import Quality, Verdicts, claim, gain, quality, relevance
 from labeling.policies import load_policy
 from labeling.query_bootstrap import Estimate
 from labeling.triage import triage_candidates
@@ -80,15 +80,19 @@ def print_confusion(title: str, said: Mapping[str, str], pairs: Sequence[Graded]
             print(f"{label:>24}" + "".join(f"{counts[label, grade]:>10}" for grade in grades))
 
 
-def print_quality(name: str, called: Sequence[str], scores: Sequence[float], pairs: Sequence[Graded]) -> None:
-    """Print how well relevant pairs are told from others."""
-    import numpy as np
-
+def verdicts(called: Sequence[str], scores: Sequence[float], pairs: Sequence[Graded]) -> Verdicts:
+    """Line up what was called relevant, or scored, with the grades."""
     truth = [pair.grade >= RELEVANT for pair in pairs]
     human = ["relevant" if relevant else "not" for relevant in truth]
-    verdicts = Verdicts([pair.anchor_id for pair in pairs], human, called, truth, scores)
-    found = quality(verdicts, rng=np.random.default_rng(0))
-    print(f"{name:<28}{show(found.agreement):>24}{show(found.kappa):>26}{show(found.auc):>24}")
+    return Verdicts([pair.anchor_id for pair in pairs], human, called, truth, scores)
+
+
+def print_row(name: str, found: Quality, claims: Sequence[str] = ()) -> None:
+    """Print how well relevant pairs are told from others, or a gain with what may be claimed of it."""
+    columns = (found.agreement, found.kappa, found.auc)
+    print(f"{name:<28}" + "".join(f"{show(column):>26}" for column in columns))
+    if claims:
+        print(" " * 28 + "".join(f"{said.split(' (')[0]:>26}" for said in claims))
 
 
 def show(estimate: Estimate) -> str:
@@ -132,14 +136,15 @@ def print_effort(store: Store, policy: Policy) -> None:
     for r in rows:
         cost = "no price known" if r["cost"] is None else f"${r['cost']:.4f}"
         print(
-            f"{r['model']}: {r['answers']} answers, {r['errors']} of them errors; {r['prompt']:,} prompt tokens"
-            f" ({r['cached']:,} cached), {r['completion']:,} completion tokens; {cost}; {r['minutes']:.0f} minutes of"
-            f" waiting, {r['seconds']:.1f} s an answer (median)"
+            f"{r['model']}: {r['answers']} answers, {r['errors']} of them errors;\n{r['prompt']:,} prompt tokens"
+            f" ({r['cached']:,} cached), {r['completion']:,} completion tokens; {cost};"
+            f" {r['minutes']:.0f} minutes of waiting, {r['seconds']:.1f} s an answer (median)"
         )
 
 
 def report(store: Store, policy: Policy, pairs: Sequence[Graded], triage: Mapping[str, float]) -> None:
     """Print all that can be said of the pairs that were judged so far."""
+    import numpy as np
     from scipy.stats import rankdata
 
     labels = judged_labels(store, policy)
@@ -157,13 +162,19 @@ def report(store: Store, policy: Policy, pairs: Sequence[Graded], triage: Mappin
     near = [triage[pair.pair_id] for pair in judged]
     together = (rankdata(scores) + rankdata(near)) / (2 * len(judged))
     with_confidence = sum(labels[pair.pair_id][1] is not None for pair in judged)
-    print(f"\n{'relevant or not':<28}{'agreement':>24}{'kappa':>26}{'AUC':>24}")
-    print_quality("judge", called, scores, judged)
-    print_quality("triage", called_by_score(near, relevant), rankdata(near) / len(near), judged)
-    print_quality("judge and triage, rank sum", called_by_score(together.tolist(), relevant), together.tolist(), judged)
+    print(f"\n{'relevant or not':<28}{'agreement':>26}{'kappa':>26}{'AUC':>26}")
+    judge = verdicts(called, scores, judged)
+    triaged = verdicts(called_by_score(near, relevant), (rankdata(near) / len(near)).tolist(), judged)
+    both = verdicts(called_by_score(together.tolist(), relevant), together.tolist(), judged)
+    for name, each in (("judge", judge), ("triage", triaged), ("judge and triage, rank sum", both)):
+        print_row(name, quality(each, rng=np.random.default_rng(0)))
+    for name, one, other in (("triage minus judge", triaged, judge), ("rank sum minus triage", both, triaged)):
+        gained = gain(one, other, rng=np.random.default_rng(0))
+        print_row(name, gained, [claim(each) for each in (gained.agreement, gained.kappa, gained.auc)])
     print(
-        f"95 % intervals by topic. The judge's probabilities order the pairs ({with_confidence} have one). Scores give"
-        " no label: for agreement and kappa the highest are called relevant, as many as are."
+        "95 % intervals by topic; those of a difference are paired. The judge's probabilities order the pairs"
+        f" ({with_confidence} have one).\nScores give no label: for agreement and kappa the highest are called"
+        " relevant, as many as the grades call so."
     )
 
 
