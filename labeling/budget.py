@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labeling.endpoint import TRIES
 from store.judgments import Judgment
 from store.workspace import Price
 
@@ -42,6 +43,9 @@ class Budget:
 
 
 def most_it_can_cost(body: Any, answer_tokens: int, price: Price) -> float:  # noqa: ANN401 - any JSON
-    """Return dollars: no token is shorter than a byte of what is sent, and no answer longer than `answer_tokens`."""
+    """Return dollars: no token is shorter than a byte of what is sent, and no answer longer than `answer_tokens`.
+
+    A request that times out is sent again, and all tries may be billed.
+    """
     sent = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    return (sent * max(price.input, price.cached or 0.0) + answer_tokens * price.output) / 1e6
+    return TRIES * (sent * max(price.input, price.cached or 0.0) + answer_tokens * price.output) / 1e6

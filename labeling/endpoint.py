@@ -24,6 +24,7 @@ TRANSIENT = ("timeout", "connection", "server_error", "rate_limit", "bad_respons
 ANSWERED = ("malformed", "refusal", "length", "content_filter", "bad_request")
 
 _RETRIES = 2  # by the SDK, which honours Retry-After
+TRIES = 1 + _RETRIES  # so often is a request sent at most
 _LONGEST_WAIT_S = 120  # for which the SDK obeys a Retry-After
 _SHORTEST_KEY = 16  # characters; shorter ones ("ollama") are placeholders, and would be found in any text
 _RAW_LIMIT = 4000  # characters kept of what a failing server said
@@ -62,7 +63,7 @@ class Endpoint:
         self._most = concurrency
         self._successes = 0
         self._secret = api_key if api_key and len(api_key) >= _SHORTEST_KEY else None
-        self._patience_s = (_RETRIES + 1) * timeout_s + _RETRIES * _LONGEST_WAIT_S
+        self._patience_s = TRIES * timeout_s + _RETRIES * _LONGEST_WAIT_S
         self._client = AsyncOpenAI(
             api_key=api_key or "no-key",  # the SDK insists on one; local servers do not look
             base_url=base_url,

@@ -121,7 +121,7 @@ def judge_candidates(
     if recording is not None:
         if record_to is not None:
             raise UsageError("either answer from a recording or make one: give one of --recording and --record")
-        judge, replies = _recorded(recording, policy)
+        judge, replies = _recorded(recording, policy, examples)
         judges: tuple[Judge, ...] = (judge,)
         prices = {}  # nothing is paid for
     else:
@@ -240,14 +240,14 @@ def _endpoint(address: tuple[str, str], judges: Collection[Judge]) -> Endpoint:
     )
 
 
-def _recorded(file: Path, policy: Policy) -> tuple[Judge, Mapping[str, Reply]]:
+def _recorded(file: Path, policy: Policy, examples: ExamplePool | None) -> tuple[Judge, Mapping[str, Reply]]:
     """Return the judge that was recorded, and what it said."""
     known = load_recording(file)
     fingerprint = prompt_fingerprint(PROMPT, policy)
     check_prompt(known, file, fingerprint)
     header = known.header
     stage = JudgeStage(model=header.model, base_url=header.base_url)
-    return chat_judge(stage, header.model, header.base_url, header.sampling), known.replies
+    return chat_judge(stage, header.model, header.base_url, header.sampling, examples), known.replies
 
 
 def _header(judges: tuple[Judge, ...], policy: Policy) -> Header:

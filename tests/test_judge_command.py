@@ -29,8 +29,8 @@ def configure(workspace: Path, text: str) -> None:
 def test_a_spent_budget_keeps_what_was_paid_for_and_ends_with_its_own_status(workspace: Path) -> None:
     with serving(lambda call: labelled("helps")) as stub:
         configure(workspace, f'[judge]\nmodel = "m"\nbase_url = "{stub.url}"\nmax_tokens = 50\n')
-        done = run("judge", "-p", "helps", "--budget", "0.3", cwd=workspace, status=6)
-        assert "The budget of $0.3 is spent" in done.stdout
+        done = run("judge", "-p", "helps", "--budget", "0.7", cwd=workspace, status=6)
+        assert "The budget of $0.7 is spent" in done.stdout
         assert "pairs remain" in done.stdout
         paid = len(stub.calls)
         assert 0 < paid < 20
