@@ -48,7 +48,7 @@ def judge(
     if policy is None:
         raise UsageError("which policy? give --policy NAME", hint="uncited policy list")
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        settings = _settings(session.workspace.settings.judge, model, base_url, concurrency)
+        settings = judge_settings(session.workspace.settings.judge, model, base_url, concurrency)
         asked, prices = session.policy(policy), session.workspace.settings.prices
         examples = None
         if few_shot:
@@ -99,7 +99,7 @@ def judge(
         raise typer.Exit(ProviderError.exit_code)
 
 
-def _settings(
+def judge_settings(
     settings: "JudgeSettings", model: str | None, base_url: str | None, concurrency: int | None
 ) -> "JudgeSettings":
     """Put what the command line names in the place of what `uncited.toml` says."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.judge import judge_settings
 from commands.session import (
     DEFAULT_MODEL,
     HERE,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from labeling.batch_api import BatchApi
     from labeling.batch_results import Collected
     from printing import Output
-    from store.workspace import JudgeSettings
 
 app = typer.Typer(help="Hand the candidates to an endpoint's Batch API: half the price, within a day.")
 
@@ -56,7 +56,7 @@ def submit(
                 judge_candidates(
                     session.store,
                     judge.questions.policy,
-                    _settings(session, model, base_url),
+                    judge_settings(session.workspace.settings.judge, model, base_url, None),
                     session.workspace.settings.prices,
                     examples=judge.questions.examples,
                     limit=1,
@@ -116,7 +116,13 @@ def collect(
         for batch_id in wanted:
             known = find_submission(session.store, batch_id)
             address = (
-                known.base_url if known else (now.base_url if now else _settings(session, model, base_url).base_url)
+                known.base_url
+                if known
+                else (
+                    now.base_url
+                    if now
+                    else judge_settings(session.workspace.settings.judge, model, base_url, None).base_url
+                )
             )
             if address is None:
                 raise UsageError(
@@ -147,13 +153,6 @@ def _print_collected(out: "Output", collected: "list[Collected]") -> None:
             out.line(f"{one.unknown} answers are about pairs that this workspace does not hold")
 
 
-def _settings(session: Session, model: str | None, base_url: str | None) -> "JudgeSettings":
-    given = {"model": model, "base_url": base_url}
-    return session.workspace.settings.judge.model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
-
-
 def _judge(
     session: Session, policy_name: str, model: str | None, base_url: str | None, few_shot: int | None
 ) -> "BatchJudge":
@@ -167,7 +166,9 @@ def _judge(
         review = session.workspace.settings.review
         nearness = review.similarity_model or DEFAULT_MODEL
         examples = freeze_examples(session.store, policy, few_shot, model=nearness, resolution=review.resolution)
-    return batch_judge(session.store, policy, _settings(session, model, base_url), examples)
+    return batch_judge(
+        session.store, policy, judge_settings(session.workspace.settings.judge, model, base_url, None), examples
+    )
 
 
 def _api(session: Session, base_url: str) -> "BatchApi":
