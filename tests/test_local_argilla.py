@@ -4,7 +4,6 @@ import os
 import signal
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -85,12 +84,6 @@ def test_up_twice_is_one_server_and_down_stops_it(argilla_home: Path) -> None:
         requests.get(first.url, timeout=60)
     again = local_argilla.up(argilla_home)
     assert (again.url, again.api_key, again.password) == (first.url, first.api_key, first.password)
-
-
-def test_two_ups_at_once_are_one_server(argilla_home: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(local_argilla.up, [argilla_home, argilla_home])
-    assert first == second
 
 
 def test_a_killed_server_comes_back_with_every_acknowledged_response(argilla_home: Path) -> None:

@@ -140,6 +140,7 @@ class TestStatus:
 
 
 class TestAdmins:
+    @pytest.mark.slow
     def test_an_admin_pushes_and_pulls_in_a_workspace_of_the_team(
         self, workspace: Path, argilla_server: Server
     ) -> None:
@@ -182,7 +183,7 @@ class TestRefusals:
         assert "Try:   export ARGILLA_API_KEY=KEY" in message
 
     def test_a_wrong_key(self, workspace: Path, argilla_server: Server) -> None:
-        for words in (("argilla", "status"), ("review", "push", *POLICY_OPTION), ("review", "pull", *POLICY_OPTION)):
+        for words in (("argilla", "status"), ("review", "pull", *POLICY_OPTION)):
             message = run(*words, cwd=workspace, status=6, **team(argilla_server.url, "wrong-key")).stderr
             assert f"Argilla at {argilla_server.url} does not know this API key" in message
             assert "Try:   export ARGILLA_API_KEY=KEY   # each user finds theirs in Argilla" in message
