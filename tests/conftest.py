@@ -11,6 +11,9 @@ import pytest
 from store.database import Store
 from tests.local_argilla_fixtures import argilla_home as argilla_home
 from tests.local_argilla_fixtures import argilla_server as argilla_server  # one server for all test files
+from tests.reviewing import ana as ana
+from tests.reviewing import bob as bob
+from tests.reviewing import client as client
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

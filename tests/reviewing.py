@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from labeling import local_argilla
+from labeling.argilla_client import connect_as
+from labeling.local_argilla import Server
+from labeling.review_dataset import Dataset, find_dataset, read_records
 from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Example, Label, Policy, add_policy
+from store.progress import silent
 from store.workspace import ReviewSettings
+
+if TYPE_CHECKING:
+    from argilla import Argilla
 
 # No audit, and no vectors: what is shown hangs on nothing but the pair.
 TARGETED_ONLY = ReviewSettings(audit_share=0, similarity_model="")
@@ -149,3 +160,29 @@ def large_log(queries: int, chunks: int) -> dict[str, tuple[str, list[str]]]:
         )
         for q in range(queries)
     }
+
+
+@pytest.fixture
+def client(argilla_server: Server) -> "Argilla":
+    return connect_as(argilla_server.url, argilla_server.api_key)
+
+
+@pytest.fixture
+def ana(argilla_server: Server) -> "Argilla":
+    """A reviewer, signed in as herself."""
+    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
+
+
+@pytest.fixture
+def bob(argilla_server: Server) -> "Argilla":
+    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "bob").api_key)
+
+
+def on_server(client: "Argilla", policy: Policy) -> dict[str, dict[str, Any]]:
+    return {r["external_id"]: r for r in read_records(client, dataset_of(client, policy), silent)}
+
+
+def dataset_of(client: "Argilla", policy: Policy) -> Dataset:
+    dataset = find_dataset(client, policy)
+    assert dataset is not None
+    return dataset

@@ -14,11 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from labeling import local_argilla
 from labeling.argilla_client import RefusedError, call, connect, connect_as, workspace_id
 from labeling.local_argilla import Server
 from labeling.review import review_status, submit_reviews
-from labeling.review_dataset import Dataset, ensure_dataset, find_dataset, read_records, write_records
+from labeling.review_dataset import ensure_dataset, find_dataset, write_records
 from labeling.review_layout import CONTENT, ORDER, QUEUE, SHOWN, dataset_name, record, shown_hash
 from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
@@ -30,7 +29,7 @@ from store.policies import Policy
 from store.progress import silent
 from store.reviews import pairs_to_review
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, make_dataset
-from tests.reviewing import LOG, POLICY, TARGETED_ONLY, fill, judge, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, on_server, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -45,37 +44,9 @@ PAIRS = sum(len(chunks) for _, chunks in LOG.values())
 
 
 @pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, argilla_server.api_key)
-
-
-@pytest.fixture
-def ana(argilla_server: Server) -> "Argilla":
-    """A reviewer, signed in as herself."""
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
-
-
-@pytest.fixture
-def bob(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "bob").api_key)
-
-
-@pytest.fixture
 def policy(store: Store) -> Policy:
     """A policy with the small log's candidates, and with a dataset of its own."""
     return fill(store, policy=replace(POLICY, name=f"answers-{uuid4().hex[:8]}"))
-
-
-def on_server(client: "Argilla", policy: Policy) -> dict[str, dict[str, Any]]:
-    dataset = find_dataset(client, policy)
-    assert dataset is not None
-    return {r["external_id"]: r for r in read_records(client, dataset, silent)}
-
-
-def dataset_of(client: "Argilla", policy: Policy) -> Dataset:
-    dataset = find_dataset(client, policy)
-    assert dataset is not None
-    return dataset
 
 
 def suggestions(client: "Argilla", policy: Policy) -> dict[str, list[tuple[str, str]]]:

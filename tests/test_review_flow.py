@@ -8,11 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from labeling import local_argilla
 from labeling.argilla_client import call, connect_as
 from labeling.local_argilla import Server
 from labeling.review import review_status, submit_reviews
-from labeling.review_dataset import Dataset, find_dataset, read_records
 from labeling.review_layout import ENCODED_BY, QUEUE, VECTOR
 from labeling.review_pull import PullResult, pull_reviews
 from labeling.review_push import PushResult, push_reviews
@@ -21,10 +19,9 @@ from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.ids import anchor_id, chunk_id
 from store.policies import Policy, add_policy
-from store.progress import silent
 from store.reviews import Review, add_reviews, carry_reviews, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
-from tests.reviewing import LOG, POLICY, TARGETED_ONLY, fill, judge, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, on_server, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -35,33 +32,8 @@ BOTH_STREAMS = ReviewSettings(audit_share=0.5, overlap=Overlap(targeted=1, audit
 
 
 @pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, argilla_server.api_key)
-
-
-@pytest.fixture
-def ana(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
-
-
-@pytest.fixture
-def bob(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "bob").api_key)
-
-
-@pytest.fixture
 def policy(store: Store) -> Policy:
     return fill(store, policy=replace(POLICY, name=f"flow-{uuid4().hex[:8]}"))
-
-
-def dataset_of(client: "Argilla", policy: Policy) -> Dataset:
-    dataset = find_dataset(client, policy)
-    assert dataset is not None
-    return dataset
-
-
-def on_server(client: "Argilla", policy: Policy) -> dict[str, dict[str, Any]]:
-    return {r["external_id"]: r for r in read_records(client, dataset_of(client, policy), silent)}
 
 
 def waiting_for(reviewer: "Argilla", policy: Policy) -> list[str]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import pytest
-
 from labeling import local_argilla
 from labeling.argilla_client import call, connect_as
 from labeling.local_argilla import Server
@@ -57,11 +55,6 @@ with Store(Path(database)) as store:
     {"push": push_reviews, "pull": pull_reviews}[verb](store, policy, client, settings, progress=Telling())
 print("done", flush=True)
 """
-
-
-@pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, argilla_server.api_key)
 
 
 def prepared(path: Path) -> Policy:
