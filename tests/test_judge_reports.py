@@ -149,3 +149,28 @@ def test_what_the_decisions_api_was_sent_is_shown_too(store: Store) -> None:
     sent = [part["content"] for part in call.body["input"]] + [call.body["questions"][1]["instructions"]]
     assert [message["content"] for message in prompt.messages] == sent
     assert history.judgments[0]["confidence"] == pytest.approx(1.0)
+
+
+def test_the_command_line_shows_examples_compares_and_calibrates(tmp_path: Path, minilm: str) -> None:
+    workspace = tmp_path / "w"
+    run("init", "w", cwd=tmp_path)
+    (workspace / "uncited.toml").write_text(f"[review]\nsimilarity_model = {json.dumps(minilm)}\n")
+    with Store(workspace / "uncited.duckdb") as store:
+        reviewed(store, queries=24)
+    with serving(lambda call: labelled("yes")) as stub:
+        options = ("--policy", POLICY.name, "--model", "m", "--base-url", stub.url)
+        assert (
+            "no judge was shown examples yet"
+            in run("judge", "compare", "--policy", POLICY.name, cwd=workspace, status=4).stderr
+        )
+        run("judge", *options, cwd=workspace)
+        run("judge", *options, "--few-shot", "2", cwd=workspace)
+        assert len(stub.calls) == 96
+        shown = stub.calls[-1].body["messages"][-1]["content"]
+        assert shown.count('Right: {"label"') == 2
+    compared = run("judge", "compare", "--policy", POLICY.name, cwd=workspace).stdout
+    assert "no claim" in compared
+    assert "held-out queries" in compared
+    done = run("judge", "calibrate", "--policy", POLICY.name, "--out", "curve.png", cwd=workspace).stdout
+    assert "Brier score 0.250" in done, "half of the shaky ones are wrong, and it was sure of all"
+    assert (workspace / "curve.png").exists()
