@@ -24,11 +24,13 @@ from store.database import Store
 from store.policies import Policy
 from store.progress import silent
 from store.reviews import pairs_to_review
-from tests.reviewing import POLICY, TARGETED_ONLY, fill, judge, large_log
+from store.workspace import ReviewSettings
+from tests.reviewing import POLICY, fill, judge, large_log
 
 if TYPE_CHECKING:
     from argilla import Argilla
 
+SETTINGS = ReviewSettings(audit_share=0.2, similarity_model="")
 QUERIES, CHUNKS = 60, 15
 PAIRS = QUERIES * CHUNKS
 
@@ -50,7 +52,7 @@ class Telling:
 verb, database, name = sys.argv[1:]
 with Store(Path(database)) as store:
     policy, client = get_policy(store, name), connect(Path("nowhere"))
-    settings = ReviewSettings(audit_share=0, similarity_model="")
+    settings = ReviewSettings(audit_share=0.2, similarity_model="")
     print("connected", flush=True)
     {"push": push_reviews, "pull": pull_reviews}[verb](store, policy, client, settings, progress=Telling())
 print("done", flush=True)
@@ -103,7 +105,7 @@ def content(client: "Argilla", policy: Policy) -> dict[str, Any]:
 def expected(store: Store, policy: Policy) -> dict[str, Any]:
     made = [
         record(policy, queued.pair, order=queued.order, stream=queued.stream, label_question_id="q")
-        for queued in review_queue(store, policy, TARGETED_ONLY)
+        for queued in review_queue(store, policy, SETTINGS)
     ]
     return {
         r["external_id"]: (r["fields"], r["metadata"], [(s["value"], s["agent"]) for s in r["suggestions"]])
@@ -130,7 +132,7 @@ def test_a_push_killed_at_random_moments_ends_as_an_undisturbed_one(
     assert run(argilla_server, "push", path, policy, lines=None)[-1] == "done"
     with Store(path) as store:
         assert content(client, policy) == expected(store, policy), f"seed {seed}"
-        again = push_reviews(store, policy, client, TARGETED_ONLY)
+        again = push_reviews(store, policy, client, SETTINGS)
         assert (again.new, again.updated, again.unchanged) == (0, 0, PAIRS)
 
 
@@ -141,7 +143,7 @@ def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
     policy = prepared(path)
     ana = connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
     with Store(path) as store:
-        push_reviews(store, policy, client, TARGETED_ONLY)
+        push_reviews(store, policy, client, SETTINGS)
         answers = {p.pair_id: "related" for p in pairs_to_review(store, policy)[:300]}
         submit_reviews(ana, policy, answers)
     chance = random.Random()
@@ -150,7 +152,7 @@ def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
         with Store(path) as store:
             assert store.count("SELECT count(*) FROM reviews") in (0, 300), "a pull is stored whole or not at all"
     with Store(path) as store:
-        pull_reviews(store, policy, client, TARGETED_ONLY)
+        pull_reviews(store, policy, client, SETTINGS)
         found = store.rows("SELECT pair_id, label FROM reviews")
     assert len(found) == 300
     assert {row["pair_id"]: row["label"] for row in found} == answers
