@@ -7,7 +7,7 @@ first used and is part of the judge's configuration: reviews that come later cha
 
 import functools
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from labeling.embeddings import load_model, model_name
@@ -59,7 +59,7 @@ class FrozenExamples:
         self._labels = [str(label) for label in _listed(rule["labels"])]
         self._pairs = found.pairs
         self._groups = build_groups(store, [str(build) for build in _listed(rule["builds"])])
-        self._trigrams = {pair.anchor: query_trigrams(normalised(pair.anchor)) for pair in found.pairs}
+        self._trigrams = _trigrams(pair.anchor for pair in found.pairs)
         self._chosen: dict[str, tuple[Example, ...]] = {}
         self._vectors = _embedded(store, self._named, self._model, [*self._trigrams, *anchors])
 
@@ -77,17 +77,16 @@ class FrozenExamples:
         own = self._vectors[anchor]
         # Rounded, so that what no reader would notice does not decide.
         cosines = {text: round(float(np.dot(own, self._vectors[text])), 4) for text in self._trigrams}
-        near = [pair for pair in self._pairs if not self._together(anchor, pair)]
+        alike = _near([normalised(anchor)], self._trigrams)
+        groups = self._groups.get(anchor_id(anchor), set())
+        near = [
+            pair
+            for pair in self._pairs
+            if pair.anchor not in alike and not groups & self._groups.get(pair.anchor_id, set())
+        ]
         near.sort(key=lambda pair: (-cosines[pair.anchor], pair.pair_id))
         chosen = _in_turn(near, self._labels, self._shown)
         return tuple(Example(pair.anchor, pair.chunk, pair.label) for pair in chosen)
-
-    def _together(self, anchor: str, pair: LabelledPair) -> bool:
-        """Tell whether a pair belongs to the query group of an anchor."""
-        own = normalised(anchor)
-        if own == normalised(pair.anchor) or overlap(query_trigrams(own), self._trigrams[pair.anchor]) >= NEAR_QUERY:
-            return True
-        return bool(self._groups.get(anchor_id(anchor), set()) & self._groups.get(pair.anchor_id, set()))
 
 
 def _in_turn(near: Sequence[LabelledPair], labels: Sequence[str], count: int) -> Iterator[LabelledPair]:
@@ -136,10 +135,10 @@ def freeze_examples(
         for known in example_sets(store, policy):
             found = get_example_set(store, known)
             same = (found.rule["shown"], found.rule["model"]) == (count, model_name(model))
-            if same and not _near(tests, {pair.anchor for pair in found.pairs}):
+            if same and not _near(tests, _trigrams(pair.anchor for pair in found.pairs)):
                 return FrozenExamples(store, known, anchors, model=model)
     reviewed = [pair for pair in people_labelled(store, policy, resolution=resolution) if not held_out(pair.anchor)]
-    leaking = _near(tests, {pair.anchor for pair in reviewed})
+    leaking = _near(tests, _trigrams(pair.anchor for pair in reviewed))
     usable = [pair for pair in reviewed if pair.anchor not in leaking and len(pair.chunk) <= _LONGEST]
     labels = [label.name for label in policy.labels if any(pair.label == label.name for pair in usable)]
     if len(labels) < 2 or len(usable) < count:
@@ -167,17 +166,14 @@ def held_out(anchor: str) -> bool:
     return hashlib.sha256(normalised(anchor).encode("utf-8", "surrogatepass")).digest()[0] % 2 == 1
 
 
-def _near(tests: Sequence[str], anchors: Collection[str]) -> set[str]:
-    """Return those of `anchors` that equal or nearly repeat one of the normalised queries `tests`."""
-    exact = set(tests)
-    trigrams = [query_trigrams(test) for test in tests]
-    found = set()
-    for anchor in anchors:
-        own = normalised(anchor)
-        features: Shingles = query_trigrams(own)
-        if own in exact or any(overlap(features, other) >= NEAR_QUERY for other in trigrams):
-            found.add(anchor)
-    return found
+def _near(queries: Sequence[str], anchors: Mapping[str, Shingles]) -> set[str]:
+    """Return those of `anchors` (with their trigrams) that equal or nearly repeat one of the normalised `queries`."""
+    trigrams = [query_trigrams(query) for query in queries]
+    return {anchor for anchor, own in anchors.items() if any(overlap(own, other) >= NEAR_QUERY for other in trigrams)}
+
+
+def _trigrams(anchors: Iterable[str]) -> dict[str, Shingles]:
+    return {anchor: query_trigrams(normalised(anchor)) for anchor in anchors}
 
 
 def _embedded(store: Store, rule_model: str, model: str, texts: Sequence[str]) -> "dict[str, np.ndarray]":
