@@ -137,12 +137,16 @@ class SqliteSearchEngine(SearchEngine):
             matching = _matching(connection, dataset, query, filter)
             order = _order(sort, by_score=query is not None, user_id=user_id)
             score = "h.score" if query is not None else "1.0"
-            total = connection.execute(f"SELECT count(*) FROM {matching.text}", matching.values).fetchone()[0]
             rows = connection.execute(
-                f"SELECT r.id, {score} FROM {matching.text} ORDER BY {order.text} LIMIT ? OFFSET ?",
+                f"SELECT r.id, {score}, count(*) OVER () FROM {matching.text} ORDER BY {order.text} LIMIT ? OFFSET ?",
                 (*matching.values, *order.values, limit, offset),
-            )
-            return SearchResponses(items=[_item(*row) for row in rows], total=total)
+            ).fetchall()
+            items = [_item(record_id, points) for record_id, points, _ in rows]
+            if rows or not offset:
+                return SearchResponses(items=items, total=rows[0][2] if rows else 0)
+            # Beyond the last page there is no row to tell how many there are.
+            (total,) = connection.execute(f"SELECT count(*) FROM {matching.text}", matching.values).fetchone()
+            return SearchResponses(items=items, total=total)
 
         return await self.database.read(dataset.id.hex, work)
 
