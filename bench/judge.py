@@ -247,7 +247,7 @@ class Watch:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Look."""
         self._done += steps
-        if self._done * 10 >= self._total * (len(self.mib) + 1):
+        while len(self.mib) < 10 and self._done * 10 >= self._total * (len(self.mib) + 1):
             self.mib.append(psutil.Process().memory_info().rss >> 20)
             print(f"{self._done:,} pairs: {self.mib[-1]} MiB", file=sys.stderr)
 

@@ -4,6 +4,7 @@ One `Endpoint` serves all stages that ask the same server with the same key, so 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class Endpoint:
         now = time.monotonic()
         if now >= self.resume_at:  # one burst of refusals counts once
             self.limit = max(1, self.limit // 2)
-        self.resume_at = max(self.resume_at, now + _wait_s(response.headers.get("retry-after")))
+        self.resume_at = max(self.resume_at, now + wait_s(response.headers.get("retry-after")))
         self._successes = 0
 
     def _succeeded(self) -> None:
@@ -152,7 +153,7 @@ class Endpoint:
         return text.replace(self._secret, "[key]") if self._secret else text
 
 
-def _wait_s(retry_after: str | None) -> float:
+def wait_s(retry_after: str | None) -> float:
     """Read Retry-After, which is a number of seconds or a date; one second where it is missing or neither."""
     try:
         asked = float(retry_after or "1")
@@ -161,7 +162,7 @@ def _wait_s(retry_after: str | None) -> float:
             asked = (parsedate_to_datetime(str(retry_after)) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             asked = 1.0
-    return min(max(asked, 0.0), _LONGEST_WAIT_S)
+    return min(max(asked, 0.0), _LONGEST_WAIT_S) if not math.isnan(asked) else 1.0
 
 
 def token_count(usage: object, *path: str) -> int | None:

@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from labeling.chat import ChatModel, Reply, Request
 from labeling.chat_stage import Questions
-from labeling.endpoint import Endpoint, Failure
+from labeling.endpoint import Endpoint, Failure, wait_s
 from labeling.judge import judge_candidates
 from labeling.judge_run import StageResult
 from labeling.prompts import messages
@@ -530,3 +532,16 @@ def test_examples_of_people_are_shown_before_the_anchor_and_make_another_judge(s
     assert 'Right: {"label": "unsure", "reason": "thin"}' in user["content"]
     shared = {shown[f"query 0{chunk}"][1]["content"].split("<candidate-")[:3][-1] for chunk in ("one", "two")}
     assert len(shared) == 1  # a prefix that a server may cache
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, 1.0), ("2", 2.0), ("0.25", 0.25), ("-5", 0.0), ("soon", 1.0), ("999", 120.0), ("nan", 1.0)],
+)
+def test_retry_after_is_read_as_seconds_within_reason(header: str | None, seconds: float) -> None:
+    assert wait_s(header) == pytest.approx(seconds, abs=0.1)
+
+
+def test_retry_after_may_be_a_date() -> None:
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    assert 27 < wait_s(format_datetime(later, usegmt=True)) <= 30
