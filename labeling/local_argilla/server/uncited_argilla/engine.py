@@ -141,12 +141,11 @@ class SqliteSearchEngine(SearchEngine):
                 f"SELECT r.id, {score}, count(*) OVER () FROM {matching.text} ORDER BY {order.text} LIMIT ? OFFSET ?",
                 (*matching.values, *order.values, limit, offset),
             ).fetchall()
-            items = [_item(record_id, points) for record_id, points, _ in rows]
-            if rows or not offset:
-                return SearchResponses(items=items, total=rows[0][2] if rows else 0)
-            # Beyond the last page there is no row to tell how many there are.
-            (total,) = connection.execute(f"SELECT count(*) FROM {matching.text}", matching.values).fetchone()
-            return SearchResponses(items=items, total=total)
+            if rows:
+                total = rows[0][2]
+            else:  # beyond the last page there is no row to tell it
+                (total,) = connection.execute(f"SELECT count(*) FROM {matching.text}", matching.values).fetchone()
+            return SearchResponses(items=[_item(record_id, points) for record_id, points, _ in rows], total=total)
 
         return await self.database.read(dataset.id.hex, work)
 
