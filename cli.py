@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from commands import argilla, intake, judge, judge_batch, judge_reports, policy, review, reviewers, training, workspace
+from commands import (
+    argilla,
+    audit,
+    intake,
+    judge,
+    judge_batch,
+    judge_reports,
+    policy,
+    review,
+    reviewers,
+    training,
+    workspace,
+)
 from store.errors import UserError
 
 app = typer.Typer(
@@ -32,6 +44,8 @@ review.app.command()(reviewers.agreement)
 review.app.command()(reviewers.conflicts)
 review.app.command()(reviewers.terminal)
 app.add_typer(review.app, name="review")
+app.add_typer(audit.app, name="audit")
+app.command()(audit.certify)
 app.command()(training.build)
 app.command()(training.export)
 app.command()(training.train)

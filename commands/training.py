@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 def build(
     policy: PolicyOption,
     judge_labels: Annotated[
-        bool, typer.Option(help="Use the judge's labels too where no person answered. Nobody has checked those.")
+        bool, typer.Option("--judge-labels", help="Use the judge's labels too, as far as they are certified.")
+    ] = False,
+    uncertified: Annotated[
+        bool, typer.Option("--uncertified", help="Use all of the judge's labels, certified or not.")
     ] = False,
     test_share: Annotated[float, typer.Option(help="Share of the queries held back for evaluation.")] = 0.3,
     negatives: Annotated[int, typer.Option(help="At most so many negatives for each positive.")] = 16,
@@ -44,6 +47,7 @@ def build(
             session.policy(policy),
             resolution=session.workspace.settings.review.resolution,
             judge_labels=judge_labels,
+            uncertified=uncertified,
             test_share=test_share,
             negatives_per_positive=negatives,
             seed=seed,
@@ -53,7 +57,10 @@ def build(
         out, share = session.out, result.uncited
         out.table(f"Build {result.build.build_id}", ("what", "count"), list(result.counts.items()))
         if result.judge_labels:
-            out.line(f"{result.judge_labels} labels of this build are a judge's, and no person has checked them.")
+            standing = "without a certificate" if uncertified else f"certified: {', '.join(result.certificates)}"
+            out.line(
+                f"{result.judge_labels} labels of this build are a judge's, and no person has seen them; {standing}"
+            )
         if share.trials:
             out.line(
                 f"{share.successes} of {share.trials} reviewed uncited chunks are relevant: {percent(share.value)}"

@@ -81,7 +81,7 @@ def test_judge_labels_are_used_only_when_asked_and_never_over_a_person(store: St
     assert without.judge_labels == 0
     assert without.counts["judged_only"] == 1
     assert all(anchor != query for anchor, _, _ in texts_of(store, without))
-    with_judge = build(store, policy, test_share=0, judge_labels=True)
+    with_judge = build(store, policy, test_share=0, judge_labels=True, uncertified=True)
     assert with_judge.judge_labels == 1
     assert (query, seen, unseen) in texts_of(store, with_judge)
     assert with_judge.build.settings["judges"] == {judge_id: 1}
@@ -203,7 +203,9 @@ def test_what_is_missing_is_named_with_the_next_command(store: Store) -> None:
     good, bad = distinct("good"), distinct("bad")
     log(store, "what?", [good, bad], cited=[good])
     judge(store, "what?", {bad: "no"})
-    with pytest.raises(MissingError, match="1 have a judge's label; --judge-labels uses those unreviewed") as error:
+    with pytest.raises(
+        MissingError, match="1 have a judge's label; --judge-labels uses what is certified of those"
+    ) as error:
         build(store, policy)
     assert error.value.hint == "uncited review push --policy answers"
     review(store, "what?", {bad: "no"})
@@ -400,10 +402,10 @@ def test_under_any_labelling_nothing_leaks_and_no_negative_is_a_positive(
             review(store, QUERIES[i], {chunk: a for chunk, a in zip(chunks, answers, strict=True) if a})
             judge(store, QUERIES[i], {chunk: a for chunk, a in zip(chunks, judged, strict=True) if a})
         try:
-            result = build(store, policy, judge_labels=judge_labels)
+            result = build(store, policy, judge_labels=judge_labels, uncertified=judge_labels)
         except (MissingError, InvalidDataError):
             return
-        assert not build(store, policy, judge_labels=judge_labels).is_new
+        assert not build(store, policy, judge_labels=judge_labels, uncertified=judge_labels).is_new
         rows = build_labels(store, result.build.build_id).to_pylist()
         triplets = build_triplets(store, result.build.build_id).to_pylist()
         assert result.counts["candidates"] == sum(result.counts[name] for name in (*LEFT_OUT, *USED))

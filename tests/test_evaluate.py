@@ -240,7 +240,7 @@ def test_the_held_out_part_is_the_test_split_and_what_has_no_label_is_absent(sto
         unlabelled, judged = distinct("unlabelled", i), distinct("judged", i)
         log(store, question(i), [unlabelled, judged])
         judge(store, question(i), {judged: "no"})
-    result = build(store, policy, judge_labels=True)
+    result = build(store, policy, judge_labels=True, uncertified=True)
     test = read_held_out(store, result.build)
     rows = [row for row in build_labels(store, result.build.build_id).to_pylist() if row["split"] == "test"]
     assert test.qrels == {

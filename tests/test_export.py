@@ -58,7 +58,7 @@ def test_the_manifest_says_whose_labels_these_are(store: Store, tmp_path: Path) 
     log(store, "one more?", [good, bad], cited=[good])
     review(store, "one more?", {good: "yes"}, reviewer="bob")
     judge_id = judge(store, "one more?", {bad: "no"})
-    result = build(store, policy, judge_labels=True)
+    result = build(store, policy, judge_labels=True, uncertified=True)
     manifest = export(store, result.build, tmp_path / "out")
     body = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert body == manifest.body

@@ -1,7 +1,7 @@
 """The labels that a build may use: whose they are, what role they have, and why the others stay out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from store.database import Store
@@ -32,9 +32,11 @@ class Labelled(NamedTuple):
 
 
 def usable_labels(
-    store: Store, policy: Policy, *, judge_labels: bool, resolution: Resolution
+    store: Store, policy: Policy, *, trusts_judge: Callable[[str], bool], resolution: Resolution
 ) -> tuple[list[Labelled], dict[str, int]]:
     """Return the candidates whose label has a part in training, and how many of the others there are of each kind.
+
+    `trusts_judge` tells whether a judge's label of a pair may be used, by its id.
 
     Raises:
         MissingError: there are no candidates, or no label that may be used.
@@ -48,9 +50,9 @@ def usable_labels(
     tally: Counter[str | None] = Counter()
     judged_only = 0
     places = []
-    answers = zip(*(found[name].to_pylist() for name in ("label", "reviewed", "duplicate_of")), strict=True)
-    for place, (label, reviewed, duplicate_of) in enumerate(answers):
-        usable = reviewed or (judge_labels and label is not None)
+    answers = zip(*(found[name].to_pylist() for name in ("pair_id", "label", "reviewed", "duplicate_of")), strict=True)
+    for place, (pair_id, label, reviewed, duplicate_of) in enumerate(answers):
+        usable = reviewed or (label is not None and trusts_judge(pair_id))
         role = policy.role(label) if usable and label is not None else None
         why = _why_left_out(role, usable=usable, is_duplicate=duplicate_of is not None)
         tally[why] += 1
@@ -60,7 +62,11 @@ def usable_labels(
     if not places:
         raise MissingError(
             f"nobody has labelled a pair of policy {policy.name!r} yet"
-            + (f" ({judged_only} have a judge's label; --judge-labels uses those unreviewed)" if judged_only else ""),
+            + (
+                f" ({judged_only} have a judge's label; --judge-labels uses what is certified of those)"
+                if judged_only
+                else ""
+            ),
             hint=f"uncited review push --policy {policy.name}",
         )
     rows = found.select(Labelled._fields[:-1]).take(places).to_pylist()

@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from store.builds import Build, add_build
+from store.certificates import CertifiedLabels, certified_labels
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.labels import Resolution
@@ -51,6 +52,11 @@ class BuildResult:
     uncited: Share
 
     @property
+    def certificates(self) -> list[str]:
+        """Ids of the certificates by which a judge's labels are in the build."""
+        return [str(name) for name in cast("list[object]", self.build.settings["certificates"])]
+
+    @property
     def judge_labels(self) -> int:
         """How many labels of the build no person has seen."""
         return self.counts["judge_positives"] + self.counts["judge_negatives"]
@@ -62,6 +68,7 @@ def build(
     *,
     resolution: Resolution = "majority",
     judge_labels: bool = False,
+    uncertified: bool = False,
     test_share: float = 0.3,
     negatives_per_positive: int = NEGATIVES_PER_POSITIVE,
     seed: int = 0,
@@ -77,19 +84,31 @@ def build(
         store: where the labels are, and where the build goes.
         policy: its newest version; the roles are its.
         resolution: what makes one label of several people's answers (see `store.labels.labelled_candidates`).
-        judge_labels: use a judge's label where no person answered. Nobody has checked those.
+        judge_labels: use a judge's label where no person answered and a certificate speaks about it.
+        uncertified: use all of a judge's labels, though nobody knows how many of them are wrong.
         test_share: of the queries, from 0 (no test split) to below 1.
         negatives_per_positive: at most so many triplets a positive.
         seed: another seed splits otherwise.
 
     Raises:
-        MissingError: no candidates, no labels, or no query that has both a positive and a negative.
+        MissingError: no candidates, no labels, no query that has both a positive and a negative, or no certificate
+            that holds.
         InvalidDataError: all queries hang together, so that no test can be held back.
-        UsageError: `test_share` or `negatives_per_positive` out of range.
+        UsageError: `test_share` or `negatives_per_positive` out of range, or `uncertified` without `judge_labels`.
     """
+    if uncertified and not judge_labels:
+        raise UsageError("--uncertified says which of the judge's labels to use", hint="--judge-labels --uncertified")
     if negatives_per_positive < 1:
         raise UsageError(f"{negatives_per_positive} negatives a positive make no triplet: at least 1")
-    labelled, counts = usable_labels(store, policy, judge_labels=judge_labels, resolution=resolution)
+    certified = CertifiedLabels(frozenset(), ())
+    if judge_labels and not uncertified:
+        certified = certified_labels(store, policy, resolution=resolution)
+    labelled, counts = usable_labels(
+        store,
+        policy,
+        trusts_judge=lambda pair_id: uncertified or pair_id in certified.pair_ids,
+        resolution=resolution,
+    )
     chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
     queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
     labelled, guarded = without_hidden_positives(labelled, chunks, queries)
@@ -110,6 +129,8 @@ def build(
         "policy_version": policy.version,
         "resolution": resolution,
         "judge_labels": judge_labels,
+        "uncertified": uncertified,
+        "certificates": list(certified.certificate_ids),
         "test_share": test_share,
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,

@@ -1,0 +1,70 @@
+"""Made-up judges and reviewers: worlds of pairs with planted errors, for the tests of certificates."""
+
+import numpy as np
+
+from store.audits import AuditedPair
+
+
+class World:
+    """Negatives of a judge, a given share of them wrong; the less sure the judge, the more often it is wrong, if its
+    confidence is `telling`.
+
+    The errors stand together in few queries: that is the worst that pairs of one query can do.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        queries: int = 30,
+        of_each: int = 8,
+        errors: float = 0.06,
+        telling: float = 0.12,
+    ) -> None:
+        self.rng = rng
+        size = queries * of_each
+        hardness = np.repeat(rng.random(queries), of_each) + 0.1 * rng.random(size)
+        self.wrong = np.zeros(size, bool)
+        self.wrong[np.argsort(-hardness)[: round(errors * size)]] = True
+        self.confidence = np.clip(1 - rng.random(size) * 0.5 - telling * self.wrong, 0.5, 1.0)
+        self.sampled = np.zeros(size, bool)
+        self.reviewed = np.zeros(size, bool)
+        self.blind = np.zeros(size, bool)
+
+    def draw(self, size: int) -> None:
+        self.sampled[:] = False
+        free = np.flatnonzero(~self.reviewed)
+        self.sampled[self.rng.choice(free, size, replace=False)] = True
+
+    def answer_audit(self, share: float, *, easy_first: bool = True) -> None:
+        """People answer that share of the sample; by default they leave the errors of the judge, being hard, open."""
+        open_pairs = np.flatnonzero(self.sampled & ~self.reviewed)
+        order = np.argsort(self.wrong[open_pairs] + self.rng.random(len(open_pairs)) * (0.9 if easy_first else 99))
+        chosen = open_pairs[order[: round(share * len(open_pairs))]]
+        self.reviewed[chosen] = self.blind[chosen] = True
+
+    def answer_targeted(self, count: int) -> None:
+        """People check those of the others of which the judge is surest: no sample could be less like the rest."""
+        others = np.flatnonzero(~self.sampled & ~self.reviewed)
+        self.reviewed[others[np.argsort(-self.confidence[others])[:count]]] = True
+
+    def pairs(self) -> list[AuditedPair]:
+        return [
+            AuditedPair(
+                pair_id=f"pair_{i:04}",
+                group="negatives",
+                judge_id="judge",
+                confidence=float(self.confidence[i]),
+                stratum=0.0,
+                sampled=bool(self.sampled[i]),
+                reviewed=bool(self.reviewed[i]),
+                blind=bool(self.blind[i]),
+                role=("positive" if self.wrong[i] else "negative") if self.reviewed[i] else None,
+            )
+            for i in range(len(self.wrong))
+        ]
+
+    def true_share(self, threshold: float) -> float:
+        """Share of errors among the pairs that nobody has reviewed, from a threshold on."""
+        chosen = (self.confidence >= threshold) & ~self.reviewed
+        return float(self.wrong[chosen].mean()) if chosen.any() else 0.0

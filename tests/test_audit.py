@@ -1,0 +1,402 @@
+"""Audits and certificates over a real database, and the commands for them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from labeling.audit_plan import plan_audit
+from labeling.certify import Certification, certify
+from store.audits import FIRST_AUDIT, draw_audit, drawable_pairs, ids_hash, newest_audit
+from store.certificates import standing_certificates
+from store.database import Store
+from store.errors import InvalidDataError, MissingError, UsageError
+from store.example_sets import LabelledPair, put_example_set
+from store.judgments import Judgment, add_judge, add_judgments
+from store.policies import Label, Policy, add_policy
+from store.review_streams import draw_streams, uniform
+from store.reviews import Review, add_pushed_pairs, add_reviews
+from tests.labelled_store import POLICY, distinct, log, pair, question
+from tests.test_cli import from_json, run
+from train.triplets import build
+
+QUERIES, OF_EACH = 30, 10
+
+
+def fill(store: Store, queries: Iterable[int] = range(QUERIES)) -> Policy:
+    """Log queries with a cited chunk and uncited ones each; a judge confirms the former and refuses the latter."""
+    policy, _ = add_policy(store, POLICY)
+    labels = {}
+    for i in queries:
+        good, bad = distinct("good", i), [distinct(f"bad{k}of", i) for k in range(OF_EACH)]
+        log(store, question(i), [good, *bad], cited=[good])
+        labels |= {pair(question(i), good): "yes"} | {pair(question(i), text): "no" for text in bad}
+    judge(store, policy, labels)
+    return policy
+
+
+def judge(
+    store: Store, policy: Policy, labels: dict[str, str], *, model: str = "m", confidence: float | None = None
+) -> str:
+    judge_id = add_judge(store, {"model": model})
+    found = [
+        Judgment(
+            pair_id=pair_id,
+            labelling_fingerprint=policy.labelling_fingerprint,
+            judge_id=judge_id,
+            prompt_id="prompt_1",
+            judged_at=datetime.now(UTC),
+            label=label,
+            confidence=confidence,
+        )
+        for pair_id, label in labels.items()
+    ]
+    add_judgments(store, found)
+    return judge_id
+
+
+def negatives(queries: Iterable[int] = range(QUERIES)) -> list[str]:
+    return [pair(question(i), distinct(f"bad{k}of", i)) for i in queries for k in range(OF_EACH)]
+
+
+def positives(queries: Iterable[int] = range(QUERIES)) -> list[str]:
+    return [pair(question(i), distinct("good", i)) for i in queries]
+
+
+def answer(
+    store: Store, policy: Policy, pair_ids: Iterable[str], label: str | None = "no", **changes: object
+) -> list[str]:
+    """Let a reviewer answer pairs blind."""
+    answered = list(pair_ids)
+    blind = Review(
+        pair_id="",
+        labelling_fingerprint=policy.labelling_fingerprint,
+        reviewer="ann",
+        status="submitted" if label else "discarded",
+        label=label,
+        stream="audit",
+        reviewed_at=datetime.now(UTC),
+        origin="test",
+    )
+    add_reviews(store, [replace(blind, pair_id=pair_id, **changes) for pair_id in answered])
+    return answered
+
+
+def sampled(store: Store, policy: Policy) -> list[str]:
+    return [found.pair_id for found in newest_audit(store, policy, resolution="majority").pairs if found.sampled]
+
+
+def drawn_negatives(store: Store, policy: Policy) -> list[str]:
+    return sorted(set(sampled(store, policy)) & set(negatives()))
+
+
+def certified(store: Store, policy: Policy, max_error: float = 0.05) -> Certification:
+    return certify(store, policy, resolution="majority", max_error=max_error)
+
+
+def void(store: Store, policy: Policy) -> list[tuple[str, ...]]:
+    return [found.void_because for found in standing_certificates(store, policy, resolution="majority")]
+
+
+@pytest.fixture
+def audited(store: Store) -> Policy:
+    """A policy with a drawn audit, of which every answer confirms the judge."""
+    policy = fill(store)
+    draw_audit(store, policy, 150)
+    answer(store, policy, drawn_negatives(store, policy), "no")
+    answer(store, policy, set(sampled(store, policy)) & set(positives()), "yes")
+    return policy
+
+
+def test_a_clean_audit_certifies_the_labels_that_nobody_has_reviewed(store: Store, audited: Policy) -> None:
+    result = certified(store, audited)
+    found = {group.group: group for group in result.groups}
+    sample = found["negatives"].finding.sample
+    assert sample.population == len(negatives()) - sample.sampled
+    assert (sample.answered, sample.against) == (sample.sampled, 0)
+    assert found["negatives"].certificate_id
+    assert found["negatives"].finding.bound is not None
+    assert 0 < found["negatives"].finding.bound <= 0.05
+    assert found["confirmed"].certificate_id is None, "15 reviews of 30 positives show little"
+    assert found["confirmed"].finding.bound is not None
+    assert found["confirmed"].finding.bound > 0.05
+
+
+def test_the_same_answers_make_one_certificate_and_take_one_part_of_the_error(store: Store, audited: Policy) -> None:
+    first, second = certified(store, audited), certified(store, audited)
+    assert first == second
+    assert [group.level for group in first.groups] == pytest.approx([0.04, 0.04])
+    assert len(standing_certificates(store, audited, resolution="majority")) == 1
+    assert store.count("SELECT count(*) FROM audit_questions") == 2
+
+
+def test_nothing_is_spent_before_the_first_answer(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 100)
+    result = certified(store, policy)
+    assert all(group.certificate_id is None for group in result.groups)
+    assert result.groups[0].finish
+    assert store.count("SELECT count(*) FROM audit_questions") == 0
+
+
+def test_the_audit_of_the_streams_is_closed_by_its_first_answer(store: Store) -> None:
+    policy = fill(store, range(20))
+    draw_streams(store, policy, negatives(range(20)), audit_share=0.5)
+    first = sampled(store, policy)
+    assert first
+    answer(store, policy, first, "no", reviewed_at=datetime.now(UTC))
+    later = fill(store, range(20, 30))
+    draw_streams(store, later, negatives(range(20, 30)), audit_share=0.5)
+    assert sampled(store, policy) == first
+    result = certified(store, policy, 0.06)
+    assert result.audit_id == FIRST_AUDIT
+    assert result.outside == 30 + len(negatives(range(20, 30)))
+    (group,) = result.groups
+    assert group.certificate_id
+    assert group.finding.sample.population == 200 - len(first)
+
+
+def test_strata_of_other_shares_are_bounded_each_on_its_own(store: Store) -> None:
+    policy = fill(store)
+    draw_streams(store, policy, negatives(range(15)), audit_share=0.4)
+    draw_streams(store, policy, negatives(range(15, 30)), audit_share=0.8)
+    answer(store, policy, drawn_negatives(store, policy))
+    (group,) = certified(store, policy).groups
+    assert [stratum.population for stratum in group.finding.sample.strata] == [150, 150]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stream": "targeted"},
+        {"stream": "imported"},
+        {"suggested": "no"},
+        {"carried_from": "review_1"},
+        {"label": "unsure"},
+        {"label": "spam"},
+        {"label": None, "status": "discarded"},
+        {"label": "yes"},
+    ],
+    ids=str,
+)
+def test_only_blind_answers_that_confirm_the_judge_speak_for_it(store: Store, changes: dict[str, object]) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 150)
+    first, *others = drawn_negatives(store, policy)
+    answer(store, policy, others)
+    answer(store, policy, [first], **({"label": "no"} | changes))  # type: ignore[arg-type]
+    sample = certified(store, policy).groups[0].finding.sample
+    assert sample.against == 1
+    assert sample.open == 0
+
+
+def test_an_adjudication_settles_what_the_certificate_is_measured_by(store: Store, audited: Policy) -> None:
+    first = drawn_negatives(store, audited)[0]
+    answer(store, audited, [first], "yes", reviewer="bob")
+    assert certified(store, audited).groups[0].finding.sample.against == 1
+    answer(store, audited, [first], "no", reviewer="eve", stream="adjudication")
+    result = certified(store, audited)
+    assert result.groups[0].finding.sample.against == 0
+    assert (result.disagreement.pairs, result.disagreement.differ) == (1, 1)
+    assert result.groups[0].sensitivity is not None
+    assert result.groups[0].sensitivity > 0.5, "the only pair with two answers is disputed"
+
+
+def test_reviews_beside_the_audit_leave_the_population_and_add_nothing_to_the_sample(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 150)
+    answer(store, policy, drawn_negatives(store, policy))
+    before = certified(store, policy).groups[0].finding.sample
+    others = sorted(set(negatives()) - set(sampled(store, policy)))
+    answer(store, policy, others[:20], stream="targeted", suggested="no")
+    answer(store, policy, others[20:22], "yes", stream="targeted")
+    after = certified(store, policy).groups[0]
+    assert after.finding.sample.population == before.population - 22
+    assert after.finding.sample.answered == before.answered
+    assert after.finding.sample.wrong == 2
+    assert after.question == 1
+
+
+def test_another_judge_is_another_question_with_less_to_spend(store: Store, audited: Policy) -> None:
+    certified(store, audited)
+    judge(store, audited, dict.fromkeys(negatives()[:250], "no") | dict.fromkeys(negatives()[250:], "yes"), model="n")
+    assert void(store, audited) == [
+        (
+            "answers to the audit have come or changed since",
+            "other judges have labelled the pairs since",
+            "the pairs that it speaks about have changed since (judged anew, reviewed, or not candidates any more)",
+        )
+    ]
+    groups = {group.group: group for group in certified(store, audited).groups}
+    assert groups["negatives"].question == 2
+    assert groups["negatives"].level == pytest.approx(0.008)
+    assert groups["promoted"].finding.sample.against == groups["promoted"].finding.sample.sampled > 0
+    assert groups["promoted"].certificate_id is None
+    assert groups["promoted"].more is None, "all of its promoted pairs were wrong"
+
+
+def test_a_certificate_is_void_once_what_it_rests_on_has_changed(store: Store, audited: Policy) -> None:
+    certified(store, audited)
+    assert void(store, audited) == [()]
+    first, second = drawn_negatives(store, audited)[:2]
+    answer(store, audited, [first], "yes", reviewed_at=datetime.now(UTC) + timedelta(minutes=1))
+    assert void(store, audited) == [("answers to the audit have come or changed since",)]
+    answer(store, audited, [first], "no", reviewed_at=datetime.now(UTC) + timedelta(minutes=2))
+    assert void(store, audited) == [()]
+    unseen = sorted(set(negatives()) - set(sampled(store, audited)))
+    answer(store, audited, unseen[:1], stream="targeted")
+    assert "the pairs that it speaks about have changed" in void(store, audited)[0][0]
+    assert standing_certificates(store, audited, resolution="strict")[0].void_because[0].startswith("the rule of resol")
+    swapped = tuple(replace(label, role="excluded") if label.name == "spam" else label for label in POLICY.labels)
+    other, _ = add_policy(store, replace(POLICY, labels=(*swapped[:2], Label("spam", "it is advertising", "negative"))))
+    assert "the policy gives its labels other roles now" in void(store, other)[0]
+    reworded, _ = add_policy(store, replace(POLICY, question="Does it answer?"))
+    assert void(store, reworded) == [("the policy asks something else now",)]
+    assert second
+
+
+def test_a_build_takes_certified_labels_alone_and_names_the_certificate(store: Store, audited: Policy) -> None:
+    with pytest.raises(MissingError, match="have no certificate; --uncertified uses them") as error:
+        build(store, audited, judge_labels=True)
+    assert error.value.hint == "uncited certify --policy answers"
+    result = certified(store, audited)
+    made = build(store, audited, judge_labels=True)
+    assert made.certificates == [result.groups[0].certificate_id]
+    assert made.counts["judge_negatives"] == result.groups[0].finding.sample.population
+    assert made.counts["judge_positives"] == 0, "those were not certified"
+    everything = build(store, audited, judge_labels=True, uncertified=True)
+    assert everything.counts["judge_positives"] > 0
+    assert everything.certificates == []
+    assert build(store, audited).judge_labels == 0
+    answer(store, audited, drawn_negatives(store, audited)[:1], "yes", reviewed_at=datetime.now(UTC))
+    with pytest.raises(MissingError, match="answers to the audit have come or changed since"):
+        build(store, audited, judge_labels=True)
+    with pytest.raises(UsageError, match="which of the judge's labels"):
+        build(store, audited, uncertified=True)
+
+
+def test_by_confidence_the_sure_part_is_certified_where_the_whole_cannot_be(store: Store) -> None:
+    policy = fill(store)
+    sure, unsure = negatives()[:200], negatives()[200:]
+    judge(store, policy, dict.fromkeys(sure, "no"), model="c", confidence=0.97)
+    judge(store, policy, dict.fromkeys(unsure, "no"), model="c", confidence=0.75)
+    draw_audit(store, policy, 200)
+    answer(store, policy, set(sure) & set(sampled(store, policy)))
+    answer(store, policy, set(unsure) & set(sampled(store, policy)), "yes")
+    answer(store, policy, positives(), "yes", stream="targeted")
+    group = certified(store, policy).groups[0]
+    assert group.finding.sample.threshold == 0.8, "of those that let the same pairs through, the loosest"
+    assert group.certificate_id
+    made = build(store, policy, judge_labels=True, test_share=0)
+    assert made.counts["judge_negatives"] == len(set(sure) - set(sampled(store, policy)))
+
+
+def test_a_draw_is_frozen_random_and_from_pairs_that_nobody_can_have_seen(store: Store) -> None:
+    policy = fill(store)
+    streams = draw_streams(store, policy, negatives(range(20)), audit_share=0.2)
+    add_pushed_pairs(store, "dataset", negatives(range(10)))
+    answered = answer(store, policy, negatives(range(15, 16)), stream="targeted")
+    seen = {p for p in negatives(range(10)) if streams[p] == "targeted"}
+    population = drawable_pairs(store, policy)
+    assert set(population) == {*negatives(), *positives()} - seen - set(answered)
+    drawn = draw_audit(store, policy, 40)
+    assert drawn.population == len(population)
+    row = store.rows("FROM audits")[0]
+    again = sorted(population, key=lambda pair_id: uniform(str(row["seed"]), "audit", pair_id))[:40]
+    assert sorted(again) == sampled(store, policy)
+    assert row["population_hash"] == ids_hash(population)
+    assert draw_streams(store, policy, again, audit_share=0) == dict.fromkeys(again, "audit")
+    assert drawn.unseen == sum(streams.get(p) != "audit" for p in again)
+    with pytest.raises(MissingError, match=f"only {len(population)} are left"):
+        draw_audit(store, policy, 1000)
+    with pytest.raises(UsageError, match="at least 1"):
+        draw_audit(store, policy, 0)
+
+
+def test_a_fresh_audit_replaces_the_one_before_and_starts_without_its_answers(store: Store, audited: Policy) -> None:
+    certified(store, audited)
+    before = set(sampled(store, audited))
+    draw_audit(store, audited, 60)
+    assert not before & set(sampled(store, audited))
+    assert void(store, audited) == [("another audit has been drawn since",)]
+    answer(store, audited, drawn_negatives(store, audited))
+    group = certified(store, audited).groups[0]
+    assert group.question == 2
+    assert group.finding.sample.frame == len(negatives()) - len(before & set(negatives()))
+
+
+def test_a_judge_that_was_shown_answers_of_the_audit_is_not_certified_by_it(store: Store, audited: Policy) -> None:
+    shown = LabelledPair(drawn_negatives(store, audited)[0], "", "", "", "no")
+    example_set_id = put_example_set(store, audited, {"shown": 1}, [shown])
+    judge_id = add_judge(store, {"model": "few", "examples": example_set_id})
+    judgment = Judgment(
+        pair_id=negatives()[0],
+        labelling_fingerprint=audited.labelling_fingerprint,
+        judge_id=judge_id,
+        prompt_id="prompt_1",
+        judged_at=datetime.now(UTC),
+        label="no",
+    )
+    add_judgments(store, [judgment])
+    with pytest.raises(InvalidDataError, match="were shown answers of the audit"):
+        certified(store, audited)
+
+
+def test_a_plan_names_what_is_needed_drawn_and_answered(store: Store) -> None:
+    policy, _ = add_policy(store, POLICY)
+    empty = plan_audit(store, policy, resolution="majority", max_error=0.02)
+    assert (empty.unknown, empty.needs, empty.draw) == (160, (), None)
+    assert plan_audit(store, policy, resolution="majority", max_error=0.02, expected=0.005).unknown == 328
+    fill(store)
+    plan = plan_audit(store, policy, resolution="majority")
+    need = plan.needs[0]
+    assert (need.group, need.pairs, need.drawn) == ("negatives", 300, 0)
+    assert need.needed is not None
+    assert plan.draw is not None
+    draw_audit(store, policy, plan.draw)
+    answer(store, policy, drawn_negatives(store, policy)[: need.needed])
+    answer(store, policy, drawn_negatives(store, policy)[need.needed :])
+    assert certified(store, policy).groups[0].certificate_id, "the plan was enough"
+    with pytest.raises(UsageError, match="not from 0 to below"):
+        plan_audit(store, policy, resolution="majority", expected=0.05)
+    with pytest.raises(UsageError, match="--max-error 0"):
+        plan_audit(store, policy, resolution="majority", max_error=0)
+
+
+def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
+    run("init", "w", cwd=tmp_path)
+    workspace = tmp_path / "w"
+    policy_option = ("--policy", "answers")
+    with Store(workspace / "uncited.duckdb") as store:
+        fill(store)
+    planned = run("audit", "plan", *policy_option, cwd=workspace)
+    size = from_json("audit", "plan", *policy_option, cwd=workspace)["draw"]
+    assert f"uncited audit draw --policy answers --size {size}" in planned.stderr
+    assert (
+        f"{size} of 330 pairs are drawn" in run("audit", "draw", *policy_option, "--size", size, cwd=workspace).stdout
+    )
+    unanswered = run("certify", *policy_option, cwd=workspace).stdout
+    assert "not certified for 5.0 %" in unanswered
+    assert "are open will do, if the judge is right about them" in unanswered
+    refused = run("build", *policy_option, "--judge-labels", cwd=workspace, status=4)
+    assert "uncited certify --policy answers" in refused.stderr
+    with Store(workspace / "uncited.duckdb") as store:
+        policy, _ = add_policy(store, POLICY)
+        answer(store, policy, drawn_negatives(store, policy))
+        answer(store, policy, set(sampled(store, policy)) & set(positives()), "yes")
+    said = run("certify", *policy_option, cwd=workspace).stdout
+    document = from_json("certify", *policy_option, cwd=workspace)
+    sample = document["groups"][0]["finding"]["sample"]
+    assert f"{sample['population']} negatives, {sample['answered']} reviews: at most " in said
+    assert "of them are relevant, 95 % confidence" in said
+    assert ": holds" in run("audit", "status", *policy_option, cwd=workspace).stdout
+    assert (
+        document["groups"][0]["certificate_id"] in run("build", *policy_option, "--judge-labels", cwd=workspace).stdout
+    )
+    with Store(workspace / "uncited.duckdb") as store:
+        judge(store, policy, dict.fromkeys(negatives(), "no"), model="another")
+    status = from_json("audit", "status", *policy_option, cwd=workspace)
+    assert status[0]["void_because"]
+    assert "void: other judges" in run("audit", "status", *policy_option, cwd=workspace).stdout

@@ -1,0 +1,180 @@
+"""What a certificate states is true as often as it says: simulated worlds in which the truth is known."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from labeling.bounds import clopper_pearson_upper, hypergeometric_upper, spent
+from labeling.certify import Finding, assess, sample_of, usable_thresholds
+from store.audits import THRESHOLDS, Audit, AuditedPair
+from tests.audit_worlds import World
+
+ALPHA = 0.05
+WORLDS = 300
+TOO_MANY = int(binom.ppf(0.999, WORLDS, ALPHA))  # false statements that chance explains once in a thousand runs
+
+
+Method = Callable[[Sequence[AuditedPair], float], Finding]
+
+
+def as_audit(pairs: Sequence[AuditedPair]) -> Audit:
+    return Audit("audit", THRESHOLDS, tuple(pairs), ())
+
+
+def whole(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+    return assess(pairs, "negatives", [0.0], 0.05, alpha=alpha)
+
+
+def by_threshold(max_error: float) -> Method:
+    def method(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+        thresholds = usable_thresholds(as_audit(pairs), "negatives", max_error, alpha=alpha)
+        return assess(pairs, "negatives", thresholds, max_error, alpha=alpha)
+
+    return method
+
+
+def without_open_ones(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+    """Broken: what people left open is dropped from the sample, as if chance had left it out."""
+    return whole([p if p.reviewed else p._replace(sampled=False) for p in pairs], alpha)
+
+
+def with_targeted_ones(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+    """Broken: pairs that somebody chose count as if they had been drawn."""
+    return whole([p._replace(sampled=True, blind=True) if p.reviewed else p for p in pairs], alpha)
+
+
+def plain_share(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+    """Broken: the share found is taken for the share there is."""
+    sample = sample_of(pairs, "negatives", 0.0)
+    return Finding(sample, sample.against / sample.sampled, holds=True)
+
+
+def false_worlds(method: Method, *, seed: int, errors: float, alpha: float = ALPHA, looks: int = 3) -> int:
+    """Count the worlds in which any look at a growing audit, beside targeted reviews, states what is not true."""
+    rng = np.random.default_rng(seed)
+    false = 0
+    for _ in range(WORLDS):
+        world = World(rng, errors=errors)
+        world.draw(60)
+        wrong = False
+        for look in range(1, looks + 1):
+            world.answer_audit(look / looks)
+            world.answer_targeted(15)
+            found = method(world.pairs(), alpha)
+            if found.bound is not None:
+                wrong |= world.true_share(found.sample.threshold) > found.bound + 1e-12
+        false += wrong
+    return false
+
+
+def test_bounds_hold_in_clustered_worlds_whoever_skips_the_hard_pairs_and_however_often_one_looks() -> None:
+    assert false_worlds(whole, seed=1, errors=0.06) <= TOO_MANY
+    assert false_worlds(whole, seed=2, errors=0.2) <= TOO_MANY
+
+
+@pytest.mark.parametrize("broken", [without_open_ones, with_targeted_ones, plain_share])
+def test_a_broken_bound_fails_the_same_test(broken: Method) -> None:
+    assert false_worlds(broken, seed=1, errors=0.06) > TOO_MANY
+
+
+def test_the_bound_is_no_wider_than_it_must_be() -> None:
+    rng = np.random.default_rng(3)
+    missed = 0
+    for _ in range(WORLDS):
+        world = World(rng, errors=0.2)
+        world.draw(60)
+        world.answer_audit(1.0)
+        found = whole(world.pairs(), 0.3)
+        assert found.bound is not None
+        missed += world.true_share(0.0) > found.bound
+    assert 0.18 * WORLDS < missed <= binom.ppf(0.999, WORLDS, 0.3), "an exact bound misses almost as often as it may"
+
+
+def test_thresholds_in_a_fixed_order_certify_nothing_false() -> None:
+    """There are a few more errors than tolerated, and the judge is as sure of them as of the others."""
+    for seed, max_error in ((4, 0.05), (5, 0.1)):
+        assert certified_wrongly(by_threshold(max_error), max_error, seed=seed) <= TOO_MANY
+
+
+def certified_wrongly(method: Method, max_error: float, *, seed: int) -> int:
+    rng = np.random.default_rng(seed)
+    false = 0
+    for _ in range(WORLDS):
+        world = World(rng, queries=40, errors=max_error * 1.05, telling=0.0)
+        world.draw(100)
+        world.answer_audit(1.0)
+        found = method(world.pairs(), ALPHA)
+        false += found.holds and world.true_share(found.sample.threshold) > max_error
+    return false
+
+
+def test_drawing_audits_until_one_pleases_does_not_help_a_bad_judge() -> None:
+    too_many = binom.ppf(0.999, 1000, ALPHA)
+    assert pleased_at_last(spent) <= too_many
+    assert pleased_at_last(lambda alpha, number: alpha) > too_many, "with the whole of alpha each time, it would"
+
+
+def pleased_at_last(level: Callable[[float, int], float]) -> int:
+    """Count, of 1,000 judges with too many errors, those of which one of 8 fresh audits finds that they have few."""
+    rng = np.random.default_rng(6)
+    max_error, size, false = 0.06, 57, 0
+    for _ in range(1000):
+        left, wrong = 1000, 63
+        for number in range(1, 9):
+            found = int(rng.hypergeometric(wrong, left - wrong, size))
+            bound = hypergeometric_upper(found, size, left, alpha=level(ALPHA, number)) - found
+            left, wrong = left - size, wrong - found
+            if bound <= max_error * left < wrong:
+                false += 1
+                break
+    return false
+
+
+def test_a_judge_that_is_never_wrong_is_certified_and_a_useless_one_is_not() -> None:
+    rng = np.random.default_rng(7)
+    good, useless = World(rng, errors=0.0), World(rng, errors=0.5)
+    for world in (good, useless):
+        world.draw(100)
+        world.answer_audit(1.0)
+    assert by_threshold(0.05)(good.pairs(), ALPHA).holds
+    assert not by_threshold(0.05)(useless.pairs(), ALPHA).holds
+
+
+def test_what_nobody_settled_counts_against_the_judge() -> None:
+    world = World(np.random.default_rng(8), errors=0.0)
+    world.draw(80)
+    world.answer_audit(1.0)
+    pairs = world.pairs()
+    clean = whole(pairs, ALPHA)
+    first = next(i for i, pair in enumerate(pairs) if pair.sampled)
+    for change in ({"role": None}, {"role": "excluded"}, {"blind": False}, {"reviewed": False, "role": None}):
+        worse = [pair._replace(**change) if i == first else pair for i, pair in enumerate(pairs)]
+        found = whole(worse, ALPHA)
+        assert found.sample.against == 1
+        assert found.bound is not None
+        assert clean.bound is not None
+        assert found.bound > clean.bound
+    assert clean.sample.population == len(pairs) - 80
+
+
+def test_thresholds_are_left_out_by_the_size_of_their_sample_and_not_by_its_answers() -> None:
+    world = World(np.random.default_rng(9), queries=60, errors=0.2)
+    world.draw(120)
+    before = usable_thresholds(as_audit(world.pairs()), "negatives", 0.1, alpha=ALPHA)
+    world.answer_audit(1.0)
+    assert usable_thresholds(as_audit(world.pairs()), "negatives", 0.1, alpha=ALPHA) == before
+    assert before == sorted(before, reverse=True)
+    assert 0.99 not in before
+    assert before[-1] == 0
+
+
+def test_the_exact_bound_of_the_finite_list_is_below_clopper_pearson() -> None:
+    world = World(np.random.default_rng(10), errors=0.0)
+    world.wrong[:] = False
+    world.draw(60)
+    world.answer_audit(1.0)
+    found = whole(world.pairs(), ALPHA)
+    assert found.bound is not None
+    assert found.bound < 1.35 * clopper_pearson_upper(0, 60, alpha=ALPHA)
