@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 POLICY = "answers-the-question"
 OTHER_POLICY = "same-operation"
 REVIEWER = "reference"  # whose answers come from the labels file
+VISITOR = "you"
 LEFT_OPEN = 4  # questions, of 64, whose candidates wait for the person at the keyboard
 
 Run = Callable[[Sequence[str]], None]
@@ -167,8 +168,11 @@ def _second_policy(folder: Path, step: Callable[..., None]) -> None:
 def _finish(workspace: Workspace, *, keep_argilla: bool, say: Say) -> None:
     """Say what the numbers mean, where Argilla waits, and what to do next."""
     from labeling import local_argilla
+    from labeling.argilla_client import connect_as
+    from labeling.review_dataset import required_dataset
 
     with workspace.open() as store:
+        policy = get_policy(store, POLICY)
         shares = {name: _relevant_share(store, name) for name in (POLICY, OTHER_POLICY)}
     say("\n# What this shows")
     for name, share in shares.items():
@@ -187,8 +191,11 @@ def _finish(workspace: Workspace, *, keep_argilla: bool, say: Say) -> None:
     server = local_argilla.status(workspace.argilla_home) if keep_argilla else None
     if server:
         say("\n# Your turn")
-        say(f"Argilla waits at {server.url} with the candidates of {LEFT_OPEN} questions that nobody has answered.")
-        say(f"Sign in as {server.username} with the password {server.password}")
+        visitor = local_argilla.add_user(workspace.argilla_home, VISITOR)
+        queue = required_dataset(connect_as(server.url, visitor.api_key), policy).url
+        say(f"Argilla waits with the candidates of {LEFT_OPEN} questions that nobody has answered, at")
+        say(queue)
+        say(f"Sign in as {visitor.username} with the password {visitor.password}")
     say("\n# Next")
     say(f"uncited review pull --policy {POLICY} {at}     # after you have reviewed some")
     say(f"uncited build --policy {POLICY} {at}           # with your reviews in it")
