@@ -126,8 +126,9 @@ def certify(
         whole = sample_of(audit.pairs, group, 0.0)
         if not whole.frame:
             continue
-        question_id = _question_id(policy, audit, group, thresholds, max_error)
-        number = question_number(store, policy, group, question_id, record=whole.answered > 0)
+        question_id = _question_id(policy, audit, group, thresholds, max_error, resolution)
+        answered = any(pair.sampled and pair.reviewed for pair in audit.pairs)
+        number = question_number(store, policy, group, audit.audit_id, question_id, record=answered)
         level = spent(1 - confidence, number)
         finding = assess(
             audit.pairs, group, usable_thresholds(audit, group, max_error, alpha=level), max_error, alpha=level
@@ -287,15 +288,33 @@ def _certificate(
     )
 
 
-def _question_id(policy: Policy, audit: Audit, group: Group, thresholds: Sequence[float], max_error: float) -> str:
+def _question_id(
+    policy: Policy,
+    audit: Audit,
+    group: Group,
+    thresholds: Sequence[float],
+    max_error: float,
+    resolution: Resolution,
+) -> str:
     """Name a question by all that may be chosen once answers are there. A plain bound takes no tolerated error."""
     pairs = sorted(
-        (pair.pair_id, max((t for t in thresholds if in_scope(pair, group, t)), default=0.0), pair.sampled)
+        (pair.pair_id, max((t for t in thresholds if in_scope(pair, group, t)), default=0.0))
         for pair in audit.pairs
         if pair.group == group
     )
     goal = max_error if len(thresholds) > 1 else None
-    return content_id("audit-question", policy.name, policy.labelling_fingerprint, audit.audit_id, group, goal, pairs)
+    roles = {label.name: label.role for label in policy.answers}
+    return content_id(
+        "audit-question",
+        policy.name,
+        policy.labelling_fingerprint,
+        roles,
+        resolution,
+        audit.audit_id,
+        group,
+        goal,
+        pairs,
+    )
 
 
 def observed_rate(sample: Sample) -> float:

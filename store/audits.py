@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
@@ -190,6 +190,7 @@ def draw_audit(store: Store, policy: Policy, size: int) -> Draw:
     audit_id = content_id("audit", policy.name, policy.labelling_fingerprint, seed, population_hash, size)
     now = datetime.now(UTC)
     with store.transaction():
+        _count_replaced(store, policy)
         unseen = _move_to_audit(store, policy, chosen, size / len(population), now)
         store.insert(
             "audits",
@@ -254,8 +255,10 @@ def ids_hash(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def question_number(store: Store, policy: Policy, group: Group, question_id: str, *, record: bool) -> int:
-    """Return the number that a question to the audits has, or would have; with `record` it has it from now on."""
+def question_number(
+    store: Store, policy: Policy, group: Group, audit_id: str, question_id: str, *, record: bool
+) -> int:
+    """Return the number that a question to an audit has, or would have; with `record` it has it from now on."""
     known = store.scalar("SELECT number FROM audit_questions WHERE audit_question_id = ?", [question_id])
     if isinstance(known, int):
         return known
@@ -264,12 +267,31 @@ def question_number(store: Store, policy: Policy, group: Group, question_id: str
         row = {
             "audit_question_id": [question_id],
             "labelling_fingerprint": [policy.labelling_fingerprint],
+            "audit_id": [audit_id],
             "pair_group": [group],
             "number": pa.array([number], pa.int32()),
             "asked_at": pa.array([datetime.now(UTC)], pa.timestamp("us", tz="UTC")),
         }
         store.insert("audit_questions", pa.table(row))
     return number
+
+
+def _count_replaced(store: Store, policy: Policy) -> None:
+    """Let the audit that is about to be replaced count as asked, if there are answers to it.
+
+    Else one could read the answers, draw again until they please, and ask for the first time only then.
+    """
+    audit = newest_audit(store, policy, resolution="majority")
+    if not any(pair.sampled and pair.reviewed for pair in audit.pairs):
+        return
+    for group in get_args(Group):
+        asked = store.scalar(
+            "SELECT 1 FROM audit_questions WHERE labelling_fingerprint = ? AND audit_id = ? AND pair_group = ?",
+            [policy.labelling_fingerprint, audit.audit_id, group],
+        )
+        if not asked:
+            unasked = content_id("audit-question", policy.labelling_fingerprint, audit.audit_id, group)
+            question_number(store, policy, group, audit.audit_id, unasked, record=True)
 
 
 def questions_asked(store: Store, policy: Policy, group: Group) -> int:

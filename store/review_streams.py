@@ -13,6 +13,8 @@ speaks about, and need not lie within it, since their label is known. For the sa
 not count for the audit of the new question, whose wording nobody has tested yet: take the sample from this table, not
 from the stream that a review was given in.
 
+`store.audits` may move further pairs into the audit stream, at random as well; it keeps what it drew them from.
+
 The other way round, a pair that was drawn into the audit and is answered in another way afterwards (by a file of
 labels) stays in the sample, with that answer: whoever left it out would let somebody's choice decide who is in it.
 """

@@ -327,6 +327,13 @@ def test_a_fresh_audit_replaces_the_one_before_and_starts_without_its_answers(st
     assert group.finding.sample.frame == len(negatives()) - len(before & set(negatives()))
 
 
+def test_redrawing_until_the_answers_please_costs_as_much_as_asking(store: Store, audited: Policy) -> None:
+    draw_audit(store, audited, 60)  # nobody has asked about the first one, but its answers could be read
+    draw_audit(store, audited, 60)  # nobody has answered the second one
+    answer(store, audited, drawn_negatives(store, audited))
+    assert {group.question for group in certified(store, audited).groups} == {2}
+
+
 def test_a_judge_that_was_shown_answers_of_the_audit_is_not_certified_by_it(store: Store, audited: Policy) -> None:
     shown = LabelledPair(drawn_negatives(store, audited)[0], "", "", "", "no")
     example_set_id = put_example_set(store, audited, {"shown": 1}, [shown])

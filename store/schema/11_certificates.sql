@@ -18,8 +18,9 @@ CREATE TABLE audit_pairs (
 );
 -- What was asked of the audits under a question. Each further one gets a smaller part of the permitted error.
 CREATE TABLE audit_questions (
-    audit_question_id VARCHAR PRIMARY KEY,  -- hash of sample, pairs as judged and tolerated error
+    audit_question_id VARCHAR PRIMARY KEY,  -- hash of all that may be chosen once answers are there
     labelling_fingerprint VARCHAR NOT NULL,
+    audit_id VARCHAR NOT NULL,          -- 'review streams': the one that the streams of review make
     pair_group VARCHAR NOT NULL,        -- negatives, promoted or confirmed
     number INTEGER NOT NULL,            -- 1-based, within fingerprint and group
     asked_at TIMESTAMPTZ NOT NULL
