@@ -60,6 +60,13 @@ def pull(
             )
             if result.adjudicated:
                 session.out.line(f"{result.adjudicated} adjudications are new here")
+            if result.earlier:
+                session.out.line(
+                    f"{result.earlier} answers to an earlier wording of the policy are new here;"
+                    f" {result.carried} now hold under the present one too"
+                )
+            if result.earlier > result.carried:
+                session.out.note("To declare that the others hold: uncited policy apply FILE --keep-reviews")
             for problem in result.problems:
                 session.out.line(f"Note: {problem}")
             session.out.next(f"uncited build --policy {policy}")

@@ -4,12 +4,13 @@ Answers are read through the REST API, because the SDK's records know neither wh
 status. Nothing at home is overwritten: an answer that was changed in Argilla is a further review.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labeling.argilla_client import usernames
+from labeling.argilla_client import usernames, workspace_id
 from labeling.conflicts import pull_adjudications
+from labeling.policy_changes import carried_labels
 from labeling.review_answers import answers_in
 from labeling.review_dataset import (
     Dataset,
@@ -22,11 +23,11 @@ from labeling.review_dataset import (
     stream_of,
     write_records,
 )
-from labeling.review_layout import QUEUE
+from labeling.review_layout import QUEUE, dataset_name
 from store.database import Store
-from store.policies import Policy
+from store.policies import Policy, policy_versions
 from store.progress import Progress, silent
-from store.reviews import add_pushed_pairs, add_reviews, current_reviews, pairs_to_review, pushed_pairs
+from store.reviews import add_pushed_pairs, add_reviews, carry_reviews, current_reviews, pairs_to_review, pushed_pairs
 from store.workspace import ReviewSettings
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class PullResult:
     drafts: int
     new: int
     adjudicated: int  # further new reviews, from the dataset of conflicts
+    earlier: int  # further new reviews, of what the policy asked before it was reworded
+    carried: int  # reviews of earlier wordings that hold for the present one from this pull on
     closed: int  # records that this pull took out of the queue: enough answers, or no candidates any more
     problems: tuple[str, ...]
 
@@ -55,23 +58,30 @@ def pull_reviews(
 ) -> PullResult:
     """Bring home every answer that reviewers submitted or discarded; drafts stay where they are.
 
-    Records that have the answers they need, in Argilla or elsewhere, leave the queue there.
+    Records that have the answers they need, in Argilla or elsewhere, leave the queue there. Answers to what the policy
+    asked before it was reworded come too, as answers to that.
 
     Raises:
         MissingError: nothing has been pushed.
         ProviderError: Argilla failed.
     """
-    if find_dataset(client, policy) is None and find_dataset(client, policy, adjudication=True) is not None:
-        return _only_adjudications(store, policy, client)
+    names = usernames(client, workspace_id(client))
+    earlier = _pull_earlier(store, policy, client, names, progress)  # first: what it brings need not be asked any more
+    if find_dataset(client, policy) is None:
+        conflicts = find_dataset(client, policy, adjudication=True)
+        if conflicts or earlier.new:
+            name = conflicts.name if conflicts else dataset_name(policy)
+            adjudicated, problems = pull_adjudications(store, policy, client, names)
+            problems += earlier.problems
+            return PullResult(name, 0, 0, 0, 0, 0, adjudicated, earlier.new, earlier.carried, 0, tuple(problems))
     dataset = required_dataset(client, policy)
-    names = usernames(client, dataset.workspace_id)
     records = read_records(client, dataset, progress)
     ours = [found for found in records if is_ours(found)]
     add_pushed_pairs(store, dataset.dataset_id, [str(found["external_id"]) for found in ours])
     reviews, problems = answers_in(policy, dataset, names, records)
     new = add_reviews(store, reviews)
     adjudicated, trouble = pull_adjudications(store, policy, client, names)
-    problems += trouble
+    problems += trouble + earlier.problems
     problems += _gone(store, policy, dataset, {str(found["external_id"]) for found in records})
     return PullResult(
         dataset=dataset.name,
@@ -81,17 +91,49 @@ def pull_reviews(
         drafts=sum(len(r.get("responses") or []) - len(finished(r)) for r in records),
         new=new,
         adjudicated=adjudicated,
+        earlier=earlier.new,
+        carried=earlier.carried,
         closed=_requeue(store, policy, client, dataset, ours, settings),
         problems=tuple(problems),
     )
 
 
-def _only_adjudications(store: Store, policy: Policy, client: "Argilla") -> PullResult:
-    """Pull where reviewers work elsewhere and Argilla holds their conflicts alone."""
-    dataset = required_dataset(client, policy, adjudication=True)
-    names = usernames(client, dataset.workspace_id)
-    adjudicated, problems = pull_adjudications(store, policy, client, names)
-    return PullResult(dataset.name, 0, 0, 0, 0, 0, adjudicated, 0, tuple(problems))
+class _Earlier(NamedTuple):
+    """What a pull brought of answers to earlier wordings."""
+
+    new: int
+    carried: int
+    problems: list[str]
+
+
+def _pull_earlier(
+    store: Store, policy: Policy, client: "Argilla", names: Mapping[str, str], progress: Progress
+) -> _Earlier:
+    """Bring home what was answered to earlier wordings of the policy, and carry over what still holds by itself.
+
+    Some of it was not pulled yet when the policy was edited, and who has the link of an old dataset can go on there.
+    """
+    wordings = {version.labelling_fingerprint: version for version in policy_versions(store, policy.name)}
+    wordings.pop(policy.labelling_fingerprint, None)
+    new = carried = 0
+    problems: list[str] = []
+    for fingerprint, old in wordings.items():
+        added, trouble = pull_adjudications(store, old, client, names)
+        problems += trouble
+        dataset = find_dataset(client, old)
+        if dataset is not None:
+            reviews, trouble = answers_in(old, dataset, names, read_records(client, dataset, progress))
+            added += add_reviews(store, reviews)
+            problems += trouble
+        if added:
+            new += added
+            carried += carry_reviews(
+                store,
+                old_fingerprint=fingerprint,
+                new_fingerprint=policy.labelling_fingerprint,
+                labels=carried_labels(old, policy),
+            )
+    return _Earlier(new, carried, problems)
 
 
 def _gone(store: Store, policy: Policy, dataset: Dataset, there: Set[str]) -> list[str]:

@@ -261,6 +261,30 @@ class TestIncremental:
         assert {pair(1, 2), pair(1, 4)}.isdisjoint(waiting_for(ana, asked))
         assert pair(1, 3) in waiting_for(ana, asked)
 
+    def test_answers_to_an_earlier_wording_are_still_brought_home_and_carried_where_they_hold(
+        self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla"
+    ) -> None:
+        push_reviews(store, policy, client, TARGETED_ONLY)
+        submit_reviews(ana, policy, {pair(1, 2): "related"})
+        explained, _ = add_policy(store, replace(policy, examples=()))  # another wording of the same question
+        result = pull_reviews(store, explained, client, TARGETED_ONLY)  # which is not pushed yet
+        assert (result.new, result.earlier, result.carried) == (0, 1, 1)
+        push_reviews(store, explained, client, TARGETED_ONLY)
+        assert pair(1, 2) not in waiting_for(ana, explained)
+
+        submit_reviews(bob, policy, {pair(1, 3): "answers"})  # by the old link
+        result = pull_reviews(store, explained, client, TARGETED_ONLY)
+        assert (result.new, result.earlier, result.carried, result.closed) == (0, 1, 1, 1)
+        assert pair(1, 3) not in waiting_for(ana, explained)
+        assert pull_reviews(store, explained, client, TARGETED_ONLY).earlier == 0
+
+        other, _ = add_policy(store, replace(explained, question="Another question?"))
+        submit_reviews(bob, policy, {pair(1, 4): "unrelated"})
+        result = pull_reviews(store, other, client, TARGETED_ONLY)
+        assert (result.earlier, result.carried) == (1, 0)
+        held = store.rows("SELECT reviewer, count(*) AS n FROM reviews GROUP BY labelling_fingerprint, reviewer")
+        assert sorted((row["reviewer"], row["n"]) for row in held) == [("ana", 1), ("ana", 1), ("bob", 1), ("bob", 2)]
+
 
 class TestVectors:
     def similar(self, client: "Argilla", policy: Policy, pair_id: str) -> list[str]:
