@@ -9,6 +9,7 @@ from commands.session import HERE, JsonOption, PolicyOption, QuietOption, Worksp
 
 if TYPE_CHECKING:
     from labeling.certify import Certification, GroupResult
+    from labeling.prevalence import Prevalence
     from printing import Output
     from store.audits import Group
 
@@ -141,12 +142,23 @@ def certify(
         out.line(
             "There is nothing to certify: no pair that went to review or was drawn for an audit has a judge's label."
         )
+    if result.prevalence:
+        _print_prevalence(out, result.prevalence)
     if result.outside:
         out.line(f"{result.outside} judged pairs lie outside of this audit: it says nothing about them.")
     if any(group.certificate_id for group in result.groups):
         out.next(f"uncited build --policy {policy} --judge-labels")
     else:
         out.next(f"uncited audit plan --policy {policy} --max-error {max_error:g} --confidence {confidence:g}")
+
+
+def _print_prevalence(out: "Output", found: "Prevalence") -> None:
+    from printing import percent
+
+    shares = [("by the reviews alone", found.plain)]
+    shares += [("with the judge's help (PPI++)", found.assisted)] if found.assisted else []
+    said = ", ".join(f"{percent(s.value)} ({percent(s.low)} to {percent(s.high)}) {how}" for how, s in shares)
+    out.line(f"Of all {found.pairs:,} judged pairs, these are relevant: {said}")
 
 
 def _print_group(out: "Output", result: "Certification", found: "GroupResult") -> None:

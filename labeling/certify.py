@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 from labeling.bounds import Stratum, at_most, fixed_sequence, reviews_needed, spent, stratified_upper
+from labeling.prevalence import Prevalence, prevalence
 from store.audits import ROLE_OF, Audit, AuditedPair, Group, newest_audit, question_number, shown_answers
 from store.certificates import Certificate, add_certificate, evidence, in_scope
 from store.database import Store
@@ -91,6 +92,7 @@ class Certification:
     groups: tuple[GroupResult, ...]
     outside: int
     disagreement: Disagreement
+    prevalence: Prevalence | None
 
 
 def certify(
@@ -120,6 +122,7 @@ def certify(
             hint=f"uncited audit plan --policy {policy.name}",
         )
     disagreement = _disagreement(store, policy, audit)
+    share = prevalence(audit, confidence=confidence)
     groups = []
     for group in get_args(Group):
         thresholds = usable_thresholds(audit, group, max_error, alpha=spent(1 - confidence, 1))
@@ -149,7 +152,9 @@ def certify(
                 finish=not finding.holds and _all_open_right(finding.sample, max_error, level),
             )
         )
-    return Certification(policy.name, audit.audit_id, max_error, confidence, tuple(groups), audit.outside, disagreement)
+    return Certification(
+        policy.name, audit.audit_id, max_error, confidence, tuple(groups), audit.outside, disagreement, share
+    )
 
 
 def check_goal(max_error: float, confidence: float) -> None:
