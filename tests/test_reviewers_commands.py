@@ -4,15 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from labeling.review_queue import review_queue
+from store.policies import Policy, add_policy, get_policy
 from store.reviews import Review, add_reviews
-from store.workspace import ReviewSettings, create_workspace
-from tests.reviewing import fill, judge, large_log
+from store.workspace import ReviewSettings, create_workspace, open_workspace
+from tests.reviewing import POLICY, fill, judge, large_log
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -28,25 +30,29 @@ def folder(tmp_path: Path) -> Path:
         reviews = []
         for place, queued in enumerate(queue):
             for who, label in (("ann", "related"), ("bob", "related" if place % 4 else "answers")):
-                review = Review(
-                    pair_id=queued.pair.pair_id,
-                    labelling_fingerprint=policy.labelling_fingerprint,
-                    reviewer=who,
-                    status="submitted",
-                    label=label,
-                    stream=queued.stream,
-                    reviewed_at=datetime.now(UTC),
-                    origin="test",
-                    note="\x1b[31mred" if label == "answers" else None,
-                )
-                reviews.append(review)
+                review = _review(policy, queued.pair.pair_id, who, label)
+                note = "\x1b[31mred" if label == "answers" else None
+                reviews.append(replace(review, stream=queued.stream, note=note))
         add_reviews(store, reviews)
     return workspace.root
 
 
-def _run(folder: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+def _review(policy: Policy, pair_id: str, reviewer: str, label: str) -> Review:
+    return Review(
+        pair_id=pair_id,
+        labelling_fingerprint=policy.labelling_fingerprint,
+        reviewer=reviewer,
+        status="submitted",
+        label=label,
+        stream="targeted",
+        reviewed_at=datetime.now(UTC),
+        origin="test",
+    )
+
+
+def _run(folder: Path, *words: str, policy: str = "answers", status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "review", *words, "--policy", "answers"],
+        [sys.executable, "-m", "cli", "review", *words, "--policy", policy],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "COLUMNS": "200"},
         capture_output=True,
@@ -74,6 +80,22 @@ def test_agreement_prints_tables_and_the_texts_that_people_differ_about(folder: 
     assert "Next: uncited review conflicts --policy answers" in done.stderr
 
 
+def test_agreement_says_what_to_do_where_there_is_nothing_to_compare(folder: Path) -> None:
+    with open_workspace(folder).open() as store:
+        add_policy(store, replace(POLICY, name="fresh", question="Is it?"))
+        fill(store, large_log(1, 2), replace(POLICY, name="alone", question="Is it, really?"))
+        alone = get_policy(store, "alone")
+        pair_id = review_queue(store, alone, ReviewSettings())[0].pair.pair_id
+        only = _review(alone, pair_id, "ann", "related")
+        add_reviews(store, [only])
+    done = _run(folder, "agreement", policy="fresh")
+    assert "nobody has reviewed fresh yet" in done.stdout
+    assert "Next: uncited review push --policy fresh" in done.stderr
+    done = _run(folder, "agreement", policy="alone")
+    assert "pairs with one answer" in done.stdout
+    assert "overlap in the [review] table" in done.stderr
+
+
 def test_agreement_as_json_has_values_intervals_and_reasons_and_never_nan(folder: Path) -> None:
     done = _run(folder, "agreement", "--json")
     assert not done.stderr
@@ -87,7 +109,7 @@ def test_agreement_as_json_has_values_intervals_and_reasons_and_never_nan(folder
 
 def test_conflicts_are_listed_with_who_said_what(folder: Path) -> None:
     done = _run(folder, "conflicts")
-    assert "6 conflicts wait for an adjudicator" in done.stdout
+    assert "Waiting for an adjudicator: 6 conflicts" in done.stdout
     assert done.stdout.count("ann: related") == 6
     assert "uncited review terminal --conflicts --policy answers" in done.stderr
     assert "makes no label" not in done.stderr
