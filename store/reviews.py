@@ -234,6 +234,7 @@ def carry_reviews(store: Store, *, old_fingerprint: str, new_fingerprint: str, l
         FROM current_reviews AS held WHERE labelling_fingerprint = $old AND NOT EXISTS (
             FROM reviews AS later WHERE later.labelling_fingerprint = $new AND later.pair_id = held.pair_id
                 AND later.reviewer = held.reviewer AND later.reviewed_at >= held.reviewed_at
+                AND (later.stream = 'adjudication') = (held.stream = 'adjudication')
         ) ORDER BY review_id
         """,
         {"old": old_fingerprint, "new": new_fingerprint},

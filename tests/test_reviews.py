@@ -80,6 +80,15 @@ class TestCarry:
         assert carry(store, {"yes": "yes"}) == 1
         assert current(store, "new") == {("p", "ann"): "yes"}
 
+    def test_who_has_adjudicated_under_the_new_question_still_has_the_answer_given_as_a_reviewer(
+        self, store: Store
+    ) -> None:
+        decided = review("p", "no", minute=9, question="new", stream="adjudication")
+        add_reviews(store, [review("p", "yes", minute=5), decided])
+        assert carry(store, {"yes": "yes"}) == 1
+        votes = store.rows("SELECT reviewer, label FROM votes WHERE labelling_fingerprint = 'new'")
+        assert votes == [{"reviewer": "ann", "label": "yes"}]
+
     def test_a_review_that_is_carried_on_names_the_one_that_was_given(self, store: Store) -> None:
         original = review("p", "yes")
         add_reviews(store, [original])
