@@ -61,12 +61,21 @@ def plan(
         out.line("-: no number of reviews shows it; too many errors have been found, or too few pairs are left")
     if result.outside:
         out.line(f"{result.outside} judged pairs lie outside of the newest audit: it says nothing about them.")
-    if result.draw is not None and result.draw > sum(n.open for n in result.needs if not n.threshold):
+    waiting = sum(need.open for need in result.needs if not need.threshold)
+    if waiting:
+        out.line(f"{waiting} pairs of the newest audit wait for a blind answer: those first.")
+        out.next(f"uncited review push --policy {policy}")
+    elif result.draw is not None:
         out.line(
             f"A fresh audit of {result.draw} of the {result.drawable} pairs that may be drawn will very likely do."
         )
+        if not any(need.drawn for need in result.needs):
+            share = math.ceil(100 * result.draw / result.drawable) / 100
+            out.line(
+                f"Or have it drawn as pairs go to review: audit_share = {share:g} in uncited.toml, before the first."
+            )
         out.next(f"uncited audit draw --policy {policy} --size {result.draw}")
-    elif result.draw is None and rows:
+    elif rows:
         out.line(
             f"No fresh audit is worth while: of {result.drawable} pairs that may be drawn, too few are of these groups."
         )
@@ -192,6 +201,8 @@ def _print_group(out: "Output", result: "Certification", found: "GroupResult") -
 def _what_would_help(found: "GroupResult") -> str:
     if found.finish:
         return f"answering the {found.finding.sample.open} that are open will do, if the judge is right about them"
+    if found.more is not None and 2 * found.more > found.finding.sample.population:
+        return "a fresh audit would have to review most of them, if errors turn up as they did so far"
     if found.more is not None:
         return f"a fresh audit with {found.more} reviews of this group would do, if errors turn up as they did so far"
     return "more reviews will not help as long as errors turn up as they did: it takes a better judge or policy"

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+from labeling.audit_sample import observed_rate, sample_of
 from labeling.bounds import reviews_needed, spent
-from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal, observed_rate, sample_of
+from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal
 from store.audits import Audit, Group, drawable_pairs, newest_audit, questions_asked
 from store.database import Store
 from store.errors import UsageError

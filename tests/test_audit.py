@@ -9,6 +9,7 @@ import pytest
 
 from labeling.audit_plan import plan_audit
 from labeling.certify import Certification, certify
+from labeling.review_queue import review_queue
 from store.audits import FIRST_AUDIT, draw_audit, drawable_pairs, ids_hash, newest_audit
 from store.certificates import standing_certificates
 from store.database import Store
@@ -18,6 +19,7 @@ from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Label, Policy, add_policy
 from store.review_streams import draw_streams, uniform
 from store.reviews import Review, add_pushed_pairs, add_reviews
+from store.workspace import ReviewSettings
 from tests.labelled_store import POLICY, distinct, log, pair, question
 from tests.test_cli import from_json, run
 from train.triplets import build
@@ -313,6 +315,15 @@ def test_a_draw_is_frozen_random_and_from_pairs_that_nobody_can_have_seen(store:
         draw_audit(store, policy, 1000)
     with pytest.raises(UsageError, match="at least 1"):
         draw_audit(store, policy, 0)
+
+
+def test_drawn_pairs_are_asked_blind_and_everything_else_is_not(store: Store) -> None:
+    policy = fill(store)
+    draw_streams(store, policy, negatives(range(10)), audit_share=0)
+    draw_audit(store, policy, 50)
+    queue = review_queue(store, policy, ReviewSettings(audit_share=0))
+    assert sorted(queued.pair.pair_id for queued in queue if queued.stream == "audit") == sampled(store, policy)
+    assert len(queue) == 330
 
 
 def test_a_fresh_audit_replaces_the_one_before_and_starts_without_its_answers(store: Store, audited: Policy) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from labeling.audit_sample import Finding, assess, sample_of, usable_thresholds
 from labeling.bounds import clopper_pearson_upper, hypergeometric_upper, spent
-from labeling.certify import Finding, assess, sample_of, usable_thresholds
 from store.audits import THRESHOLDS, Audit, AuditedPair
 from tests.audit_worlds import World
 
