@@ -24,7 +24,7 @@ from store.database import Store
 from store.disputes import Dispute, disputes
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.reviews import PairToReview, add_reviews, pairs_to_review
+from store.reviews import PairToReview, add_fetched_reviews, pairs_to_review
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -157,4 +157,4 @@ def pull_adjudications(
     adjudications = [
         replace(review, pair_id=review.pair_id.partition(_ROUND)[0], stream="adjudication") for review in reviews
     ]
-    return add_reviews(store, adjudications), problems
+    return add_fetched_reviews(store, adjudications), problems

@@ -27,7 +27,14 @@ from labeling.review_layout import QUEUE, dataset_name
 from store.database import Store
 from store.policies import Policy, policy_versions
 from store.progress import Progress, silent
-from store.reviews import add_pushed_pairs, add_reviews, carry_reviews, current_reviews, pairs_to_review, pushed_pairs
+from store.reviews import (
+    add_fetched_reviews,
+    add_pushed_pairs,
+    carry_reviews,
+    current_reviews,
+    pairs_to_review,
+    pushed_pairs,
+)
 from store.workspace import ReviewSettings
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ def pull_reviews(
     ours = [found for found in records if is_ours(found)]
     add_pushed_pairs(store, dataset.dataset_id, [str(found["external_id"]) for found in ours])
     reviews, problems = answers_in(policy, dataset, names, records)
-    new = add_reviews(store, reviews)
+    new = add_fetched_reviews(store, reviews)
     adjudicated, trouble = pull_adjudications(store, policy, client, names)
     problems += trouble + earlier.problems
     problems += _gone(store, policy, dataset, {str(found["external_id"]) for found in records})
@@ -123,7 +130,7 @@ def _pull_earlier(
         dataset = find_dataset(client, old)
         if dataset is not None:
             reviews, trouble = answers_in(old, dataset, names, read_records(client, dataset, progress))
-            added += add_reviews(store, reviews)
+            added += add_fetched_reviews(store, reviews)
             problems += trouble
         if added:
             new += added

@@ -74,6 +74,27 @@ def add_reviews(store: Store, reviews: Sequence[Review]) -> int:
     )
 
 
+def add_fetched_reviews(store: Store, reviews: Sequence[Review]) -> int:
+    """Append reviews whose origin and time tell them apart; return how many were new.
+
+    Those fetched before are left alone even where their reviewer had another name then: somebody who was renamed, or
+    whose name cannot be read any more, must not count as a second person.
+    """
+    keys = {
+        "origin": pa.array([r.origin for r in reviews], pa.string()),
+        "reviewed_at": pa.array([r.reviewed_at for r in reviews], _UTC),
+    }
+    with store.view_of("fetched", pa.table(keys)):
+        rows = store.rows(
+            """
+            SELECT labelling_fingerprint, origin, reviewed_at
+            FROM reviews SEMI JOIN fetched USING (origin, reviewed_at)
+            """
+        )
+    known = {tuple(row.values()) for row in rows}
+    return add_reviews(store, [r for r in reviews if (r.labelling_fingerprint, r.origin, r.reviewed_at) not in known])
+
+
 @dataclass(frozen=True, slots=True)
 class PairToReview:
     """A candidate pair with all that a reviewer may want to see."""

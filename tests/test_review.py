@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from labeling import local_argilla
 from labeling.argilla_client import RefusedError, call, connect, connect_as, workspace_id
 from labeling.local_argilla import Server
 from labeling.review import review_status, submit_reviews
@@ -297,6 +298,21 @@ class TestPull:
         assert [r["label"] for r in reviews(store)] == ["answers", "unrelated"]
         labelled = labelled_candidates(store, policy).to_pylist()
         assert {row["pair_id"]: row["label"] for row in labelled}[pair(1, 2)] == "unrelated"
+
+    def test_who_is_renamed_or_leaves_the_team_stays_one_person(
+        self, store: Store, policy: Policy, client: "Argilla", argilla_server: Server
+    ) -> None:
+        name = f"zoe-{uuid4().hex[:8]}"
+        zoe = connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, name).api_key)
+        push_reviews(store, policy, client, TARGETED_ONLY)
+        submit_reviews(zoe, policy, {pair(1, 2): "related"})
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
+        user = call(zoe, "GET", "/api/v1/me")["id"]
+        call(client, "PATCH", f"/api/v1/users/{user}", json={"username": f"{name}-smith"})
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 0
+        assert [row["reviewer"] for row in reviews(store)] == [name]
+        submit_reviews(zoe, policy, {pair(1, 3): "related"})
+        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
 
     def test_edited_foreign_and_deleted_records_are_reported_and_not_taken(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
