@@ -20,6 +20,7 @@ from store.policies import Policy
 from store.reviews import Review, add_reviews, current_reviews, find_pairs
 
 _COMPLAINTS_SHOWN = 20
+_LONGEST_CELL = 2**24  # characters; Python's csv stops at 2**17 by itself, and chunks may be longer
 _SHOWN = 60  # characters of a value in a complaint
 
 
@@ -107,7 +108,8 @@ def import_reviews(store: Store, policy: Policy, file: Path, *, reviewer: str | 
 def _read(file: Path) -> tuple[dict[int, _Row], list[tuple[int, str]]]:
     """Return the rows by line, and what is wrong with those that are none."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open(encoding="utf-8-sig", newline="") as stream:  # a chunk may hold "\r\n"
+            text = stream.read()
     except FileNotFoundError as error:
         raise MissingError(f"no file {file}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -140,6 +142,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]

@@ -1,5 +1,6 @@
 """Labels that were made elsewhere."""
 
+import csv
 import json
 import os
 from datetime import UTC, datetime
@@ -51,6 +52,15 @@ def complaints(error: pytest.ExceptionInfo[InvalidDataError], file: Path) -> lis
     assert last == "Nothing was imported."
     assert all(line.startswith(f"{file}:") for line in lines)
     return [line.removeprefix(f"{file}:") for line in lines]
+
+
+@pytest.mark.parametrize("chunk", ["one line\r\nand another", "word " * 40_000], ids=["line break", "long"])
+def test_a_chunk_is_found_by_its_text_whatever_its_lines_and_length(store: Store, tmp_path: Path, chunk: str) -> None:
+    policy = fill(store, {"How?": ("So.", ["cited", chunk])})
+    file = tmp_path / "labels.csv"
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("query", "chunk", "label"), ("How?", chunk, "related")])
+    assert import_reviews(store, policy, file, reviewer="eva").new == 1
 
 
 def test_a_csv_file_may_name_queries_and_chunks_by_text_or_by_id(store: Store, policy: Policy, tmp_path: Path) -> None:
