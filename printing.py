@@ -1,6 +1,7 @@
 """What the command line shows: tables and bars for people, one JSON document for machines.
 
-Data goes to standard output; hints, progress and errors go to standard error, so that output can be piped.
+Data goes to standard output; hints, progress and errors go to standard error, so that output can be piped. Names and
+texts from logs, files and servers may stand in all of it, so nothing that a terminal would obey is printed.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from labeling.untrusted_text import visible
 from store.errors import UserError
 
 
@@ -43,7 +45,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print one line of a result; square brackets in it stay what they are."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(visible(text), markup=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table; numbers stand to the right."""
@@ -53,13 +55,13 @@ class Output:
             numeric = bool(cells) and all(isinstance(row[index][1], int | float | None) for row in cells)
             table.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in cells:
-            table.add_row(*(escape(text) for text, _ in row))
+            table.add_row(*(escape(visible(text)) for text, _ in row))
         self.console.print(table)
 
     def note(self, text: str) -> None:
         """Say something besides the result."""
         if not self.quiet and not self.as_json:
-            self.notes.print(text, markup=False, soft_wrap=True, style="dim")
+            self.notes.print(visible(text), markup=False, soft_wrap=True, style="dim")
 
     def next(self, *commands: str) -> None:
         """Name the commands that usually come next."""
@@ -150,9 +152,9 @@ def fail(error: UserError, *, as_json: bool) -> NoReturn:
     else:
         console = Console(stderr=True, highlight=False)
         console.print("Error:", style="bold red", end=" ")
-        console.print(error.message, markup=False, soft_wrap=True)
+        console.print(visible(error.message), markup=False, soft_wrap=True)
         if hint:
-            console.print(f"Try:   {hint}", markup=False, soft_wrap=True)
+            console.print(f"Try:   {visible(hint)}", markup=False, soft_wrap=True)
     sys.exit(error.exit_code)
 
 

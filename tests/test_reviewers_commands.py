@@ -80,6 +80,17 @@ def test_agreement_prints_tables_and_the_texts_that_people_differ_about(folder: 
     assert "Next: uncited review conflicts --policy answers" in done.stderr
 
 
+def test_a_reviewers_name_from_a_file_cannot_command_the_terminal(folder: Path) -> None:
+    with open_workspace(folder).open() as store:
+        policy = get_policy(store, "answers")
+        pair_id = review_queue(store, policy, ReviewSettings())[0].pair.pair_id
+        add_reviews(store, [_review(policy, pair_id, "e\x1b[2Jve\u202e", "related")])
+    for command in ("agreement", "status"):
+        done = _run(folder, command)
+        assert "e␛[2Jve\ufffd" in done.stdout
+        assert "\x1b" not in done.stdout
+
+
 def test_agreement_says_what_to_do_where_there_is_nothing_to_compare(folder: Path) -> None:
     with open_workspace(folder).open() as store:
         add_policy(store, replace(POLICY, name="fresh", question="Is it?"))
