@@ -38,6 +38,7 @@ class ExampleSet:
 def people_labelled(store: Store, policy: Policy, *, resolution: Resolution = "majority") -> list[LabelledPair]:
     """Return the pairs that people gave one of the policy's own labels (not `unsure`), ordered by pair_id.
 
+    Without those of the audit: a judge that was shown its answers could not be tested by it any more.
     `resolution` as for `store.labels.labelled_candidates`.
     """
     found = store.table(
@@ -45,6 +46,7 @@ def people_labelled(store: Store, policy: Policy, *, resolution: Resolution = "m
         SELECT pair_id, anchor_id, anchors.text AS anchor, chunks.text AS chunk, settled.label
         FROM labels($resolution) AS settled JOIN pairs USING (pair_id)
         JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)
+        ANTI JOIN (FROM review_streams WHERE stream = 'audit') AS audited USING (pair_id, labelling_fingerprint)
         WHERE labelling_fingerprint = $fingerprint AND source = 'human'
             AND settled.label IN (SELECT unnest($labels))
         ORDER BY pair_id

@@ -122,6 +122,20 @@ def test_queries_of_a_test_split_and_those_like_them_are_not_shown(store: Store,
     assert len(anchors) > 10
 
 
+def test_answers_of_the_audit_are_not_shown(store: Store, policy: Policy, minilm: str) -> None:
+    before = {shown.pair_id for shown in get_example_set(store, freeze(store, policy, minilm)).pairs}
+    audited = min(before)
+    store.execute(
+        "INSERT INTO review_streams VALUES (?, ?, 'audit', 0.1, 'seed', now())", [audited, policy.labelling_fingerprint]
+    )
+    after = {shown.pair_id for shown in get_example_set(store, freeze(store, policy, minilm)).pairs}
+    assert after == before - {audited}
+
+
+def freeze(store: Store, policy: Policy, minilm: str) -> str:
+    return freeze_examples(store, policy, 4, model=minilm, renew=True).example_set_id
+
+
 def test_queries_that_a_build_holds_together_are_one_group(store: Store, policy: Policy, minilm: str) -> None:
     one, two = [query for query in QUERIES if not held_out(query) and query.endswith("cats")][:2]
     store.execute("INSERT INTO builds VALUES ('build_1', 'policy_1', '{}', now())")
