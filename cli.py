@@ -3,6 +3,8 @@
 Nothing heavy is imported at the top, so that `uncited --help` answers at once.
 """
 
+import errno
+import os
 import sys
 
 import typer
@@ -58,6 +60,10 @@ def main() -> None:
     """Run a command; an error made for the user is printed without a traceback."""
     try:
         app()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        os._exit(129)  # as after SIGHUP: the terminal is gone, and nothing can be said to anybody, not even at exit
     except UserError as error:
         from printing import fail
 

@@ -116,12 +116,12 @@ def test_a_renamed_label_is_no_flip_and_a_removed_one_always_is(store: Store, st
 def test_a_budget_stops_the_sample_and_the_estimate_rests_on_what_was_answered(
     store: Store, stub: Stub, judged: Policy
 ) -> None:
-    dear = {"stub": Price(input=1000.0, output=1000.0)}  # a call costs $0.54, and is known to cost $3 at most
-    found = sample_change(store, REWORDED, settings(stub), dear, size=50, budget_usd=6.0)
+    dear = {"stub": Price(input=1000.0, output=1000.0)}  # a call costs $0.54, and may cost $9 if it is tried thrice
+    found = sample_change(store, REWORDED, settings(stub), dear, size=50, budget_usd=14.0)
     assert found.budget_spent
-    assert 0 < found.asked < 12
+    assert 0 < found.asked < 50 / 2
     assert found.cost_usd is not None
-    assert found.cost_usd <= 6.0
+    assert found.cost_usd <= 14.0
     assert found.unanswered == 50 - found.asked
     assert found.flips[0].sampled == found.asked
 

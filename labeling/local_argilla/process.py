@@ -42,13 +42,19 @@ def up(home: Path, wish: Wish, progress: Progress) -> Server:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
         with environment.locked(home / "control.lock"):
-            if _running_pid(home) is None:
+            server = None
+            if _running_pid(home) is not None:
+                if not wish.agrees_with(running := _read_pid_file(home)):
+                    raise UsageError(f"Argilla runs already, at {running.get('url')}, and cannot move.", _RESTART)
+                server = _once_ready(home)
+            if server is None:  # none ran, or one that was just ending
                 python = environment.ensure(progress)
                 progress.start("Starting Argilla", None)
                 _start(home, python, wish)
-            elif not wish.agrees_with(running := _read_pid_file(home)):
-                raise UsageError(f"Argilla runs already, at {running.get('url')}, and cannot move.", _RESTART)
-            return _wait_until_ready(home)
+                server = _once_ready(home)
+            if server is None:
+                raise diagnosis.died(home)
+            return server
     except OSError as error:
         raise environment.unusable(home, error, f"df -h {shlex.quote(str(home.parent))}") from error
 
@@ -129,11 +135,12 @@ def _run(command: list[str | Path], home: Path, listening: socket.socket) -> Non
         raise diagnosis.died(home)
 
 
-def _wait_until_ready(home: Path) -> Server:
+def _once_ready(home: Path) -> Server | None:
+    """Wait until the server answers; None if it ends before."""
     deadline = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline:
         if _running_pid(home) is None:
-            raise diagnosis.died(home)
+            return None
         if "pid" in _read_pid_file(home):
             server = _described(home)
             if _answers(server, deadline - time.monotonic()):
