@@ -127,8 +127,9 @@ def _print_labels_and_reviewers(out: "Output", result: "AgreementReport") -> Non
     columns = ("label", "answers", "another says so too", "judge, people: answers", "the other says so too")
     out.table("Labels", columns, labels)
     rows = [(name, r.pairs, _shown(r.agreement), _shown(r.kappa)) for name, r in people.reviewers.items()]
-    out.table("Reviewers, each against the others", ("reviewer", "pairs", "agreement", "kappa"), rows)
-    out.table("Two by two", ("reviewer", "and", "pairs of both", "disagreements"), result.together)
+    if result.together:
+        out.table("Reviewers, each against the others", ("reviewer", "pairs", "agreement", "kappa"), rows)
+        out.table("Two by two", ("reviewer", "and", "pairs of both", "disagreements"), result.together)
 
 
 def _counted(number: int, what: str) -> str:
