@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,16 @@ def test_paths_in_the_table_of_contributing_exist() -> None:
     assert len(paths) > 15
     missing = [path for path in paths if not (REPOSITORY / path).exists()]
     assert missing == []
+
+
+def test_whatever_lies_in_a_package_is_installed_with_it() -> None:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        setuptools = tomllib.load(file)["tool"]["setuptools"]
+    packages = [pattern.removesuffix("*") for pattern in setuptools["packages"]["find"]["include"]]
+    installed = [*setuptools["package-data"]["*"], "*.py"]
+    files = [f for package in packages for f in (REPOSITORY / package).rglob("*") if f.is_file()]
+    assert len(files) > 150
+    left_out = [
+        f for f in files if "__pycache__" not in f.parts and not any(fnmatch(f.name, pattern) for pattern in installed)
+    ]
+    assert left_out == []
