@@ -117,7 +117,7 @@ class PairToReview:
     judge_model: str | None  # the model that answered
     judges_disagree: bool  # with each other
     triage_score: float | None  # higher: more likely relevant
-    reviewers: tuple[str, ...]  # who has answered it, if only to discard it; sorted
+    reviewers: tuple[str, ...]  # who has answered it, if only to discard it; sorted. Adjudicators are not among them
     reference_kind: str | None = None
 
 
@@ -149,7 +149,7 @@ def pairs_to_review(store: Store, policy: Policy) -> list[PairToReview]:
             WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         ), people AS (
             SELECT pair_id, list_sort(list(DISTINCT reviewer)) AS reviewers
-            FROM reviews WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
+            FROM votes WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id
         )
         SELECT wanted.pair_id, anchors.text AS anchor, chunks.text AS chunk, chunks.kind, wanted.proposed,
                wanted.sources, wanted.rank, wanted.score, graded.grade,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from random import Random
+from typing import Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -260,6 +261,15 @@ class TestQueue:
         closed = [q.pair for q in review_queue(store, policy, settings) if not q.open]
         assert [(p.pair_id, p.reviewers) for p in closed] == [(pair(1, 2), ("ann", "bob"))]
 
+    def test_an_adjudication_is_no_reviewers_answer(self, store: Store) -> None:
+        policy = fill(store)
+        settings = ReviewSettings(audit_share=0, overlap=Overlap(targeted=3))
+        for reviewer, label in (("ann", "related"), ("bob", "answers")):
+            answer(store, policy.labelling_fingerprint, pair(1, 2), reviewer, label)
+        answer(store, policy.labelling_fingerprint, pair(1, 2), "cleo", "related", stream="adjudication")
+        (queued,) = [q for q in review_queue(store, policy, settings) if q.pair.pair_id == pair(1, 2)]
+        assert (queued.pair.reviewers, queued.open) == (("ann", "bob"), True)
+
     def test_a_judges_label_and_disagreement_reach_the_queue(self, store: Store) -> None:
         policy = fill(store)
         judge(store, policy, {pair(1, 2): "related", pair(1, 3): "related"}, model="one")
@@ -275,7 +285,15 @@ class TestQueue:
         assert [q.order for q in queue] == list(range(1, 10_001))
 
 
-def answer(store: Store, fingerprint: str, pair_id: str, reviewer: str, label: str | None = "related") -> None:
+def answer(
+    store: Store,
+    fingerprint: str,
+    pair_id: str,
+    reviewer: str,
+    label: str | None = "related",
+    *,
+    stream: Literal["targeted", "adjudication"] = "targeted",
+) -> None:
     review: Mapping[str, object] = {"status": "submitted" if label else "discarded", "label": label}
     add_reviews(
         store,
@@ -284,7 +302,7 @@ def answer(store: Store, fingerprint: str, pair_id: str, reviewer: str, label: s
                 pair_id=pair_id,
                 labelling_fingerprint=fingerprint,
                 reviewer=reviewer,
-                stream="targeted",
+                stream=stream,
                 reviewed_at=datetime.now(UTC),
                 origin="test",
                 **review,  # type: ignore[arg-type]
