@@ -28,6 +28,8 @@ def push(
                 f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
                 f" {result.kept} answered and left as they are, {result.closed} taken out of the queue"
             )
+            if result.moved:
+                session.out.line(f"{result.moved} of them were given another place in the queue")
             for stream in result.streams:
                 session.out.line(f"{stream.stream}: {stream.pairs} pairs, {stream.answered} of them answered")
             for problem in result.problems:

@@ -22,7 +22,7 @@ LABEL = "label"
 NOTE = "note"
 VECTOR = "pair"
 # Annotators sort by it, since Argilla shuffles a queue that is not sorted. Neither it nor QUEUE is part of a record's
-# content: otherwise every new judgment would move, and so send again, all the others.
+# content: a record that only moves is not made again.
 ORDER = "order"
 QUEUE = "queue"  # open: worth an answer now; closed: asked no more
 CONTENT = "content"  # hash of all that a record shows or hides

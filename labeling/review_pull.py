@@ -21,12 +21,16 @@ from labeling.review_dataset import (
     requeued,
     required_dataset,
     stream_of,
+    was_edited,
     write_records,
 )
 from labeling.review_layout import QUEUE, dataset_name
+from labeling.review_places import set_places
+from labeling.review_queue import in_waiting_order, needs_spreading
 from store.database import Store
 from store.policies import Policy, policy_versions
 from store.progress import Progress, silent
+from store.review_streams import audit_seed
 from store.reviews import (
     add_fetched_reviews,
     add_pushed_pairs,
@@ -162,14 +166,24 @@ def _requeue(
     records: Sequence[Json],
     settings: ReviewSettings,
 ) -> int:
-    """Take out of the queue what need not be asked any more (and put back what must be); return how many went out."""
-    answered = {pair.pair_id: len(pair.reviewers) for pair in pairs_to_review(store, policy)}
+    """Take out of the queue what need not be asked any more (and put back what must be); return how many went out.
+
+    Where that leaves more of the audit open than of the rest, the audit is spread anew among what is left.
+    """
+    pairs = {pair.pair_id: pair for pair in pairs_to_review(store, policy)}
+    there = {str(found["external_id"]): found for found in records}
     overlap = settings.overlap.model_dump()
+    writing: list[Json] = []
+    for pair_id, found in there.items():
+        pair = pairs.get(pair_id)
+        made = requeued(found, is_open=pair is not None and len(pair.reviewers) < overlap[stream_of(found)])
+        writing += [] if made is None else [made]
     moved: list[Json] = []
-    for found in records:
-        people = answered.get(found["external_id"])
-        wanted = overlap[stream_of(found)]
-        made = requeued(found, is_open=people is not None and people < wanted)
-        moved += [] if made is None else [made]
-    refused = {pair_id for pair_id, _ in write_records(client, dataset, moved, silent)}
-    return len([m for m in moved if m["metadata"][QUEUE] == "closed" and m["external_id"] not in refused])
+    if needs_spreading(settings.overlap):
+        asked = [pairs[pair_id] for pair_id, found in there.items() if pair_id in pairs and not was_edited(found)]
+        streams = {pair.pair_id: stream_of(there[pair.pair_id]) for pair in asked}
+        seed = audit_seed(store, policy) or ""
+        waiting = in_waiting_order(policy, asked, streams, settings.overlap, seed=seed)
+        moved = set_places([(pair.pair_id, there[pair.pair_id]) for pair in waiting], writing)
+    refused = {pair_id for pair_id, _ in write_records(client, dataset, [*writing, *moved], silent)}
+    return len([m for m in writing if m["metadata"][QUEUE] == "closed" and m["external_id"] not in refused])

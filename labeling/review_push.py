@@ -10,12 +10,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from labeling.argilla_client import usernames
+from labeling.argilla_client import usernames, workspace_id
 from labeling.embeddings import model_name, pair_vectors
 from labeling.review_dataset import (
     Dataset,
     ensure_dataset,
     ensure_vectors,
+    find_dataset,
     finished,
     is_ours,
     read_records,
@@ -25,6 +26,7 @@ from labeling.review_dataset import (
     write_records,
 )
 from labeling.review_layout import CONTENT, ENCODED_BY, QUEUE, VECTOR, record
+from labeling.review_places import set_places
 from labeling.review_queue import QueuedPair, review_queue
 from store.database import Store
 from store.errors import MissingError
@@ -51,6 +53,7 @@ class PushResult:
     new: int
     updated: int
     unchanged: int
+    moved: int  # of the unchanged and the kept: those whose place in the queue is another now
     kept: int  # somebody has answered them: left as they are
     closed: int  # taken out of the queue by this push: enough answers elsewhere, or no candidates any more
     streams: tuple[StreamCounts, ...]
@@ -66,6 +69,7 @@ class _Plan:
     changed: list[tuple[QueuedPair, Json]] = field(default_factory=list)
     unencoded: list[tuple[QueuedPair, Json]] = field(default_factory=list)  # as they should be but for the vector
     requeued: list[Json] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # the pairs that are open after this push, in order
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -81,18 +85,17 @@ def push_reviews(
         MissingError: the policy has no candidates.
         ProviderError: Argilla failed, or its dataset of this name asks something else.
     """
-    queue = review_queue(store, policy, settings)
+    known = find_dataset(client, policy)
+    there = {r["external_id"]: r for r in read_records(client, known, silent)} if known else {}
+    queue = review_queue(store, policy, settings, answered=_answered_by(client, there))
     if not queue:
         raise MissingError(f"policy {policy.name!r} has no candidates yet", hint=f"uncited mine --policy {policy.name}")
     most = max(settings.overlap.targeted, settings.overlap.audit)
     dataset = ensure_dataset(client, policy, min_submitted=most)
-    there = {r["external_id"]: r for r in read_records(client, dataset, silent)}
     add_pushed_pairs(store, dataset.dataset_id, [pair for pair, found in there.items() if is_ours(found)])
     encoder = model_name(settings.similarity_model) if settings.similarity_model else None
-    names = usernames(client, dataset.workspace_id)
-    people = {pair: {names.get(str(r["user_id"]), "") for r in finished(found)} for pair, found in there.items()}
     gone = pushed_pairs(store, dataset.dataset_id) - set(there)
-    plan = _plan(policy, queue, there, gone, dataset, people, settings, encoder)
+    plan = _plan(policy, queue, there, gone, dataset, settings, encoder)
     problems = _problems(policy, plan, dataset, most)
     sending = [*plan.new, *plan.changed, *plan.unencoded]
     if encoder and sending:
@@ -105,7 +108,9 @@ def push_reviews(
                 " set similarity_model in the [review] table of uncited.toml to the folder of a SentenceTransformer,"
                 ' or to "" for none'
             )
-    refused = write_records(client, dataset, [*(made for _, made in sending), *plan.requeued], progress)
+    writing = [*(made for _, made in sending), *plan.requeued]
+    moved = set_places([(pair, there.get(pair)) for pair in plan.asked], writing)
+    refused = write_records(client, dataset, [*writing, *moved], progress)
     bad = {pair_id for pair_id, _ in refused}
     add_pushed_pairs(store, dataset.dataset_id, [q.pair.pair_id for q, _ in plan.new if q.pair.pair_id not in bad])
     sent = sum(q.pair.pair_id not in bad for q, _ in sending)
@@ -117,11 +122,18 @@ def push_reviews(
         updated=sent - new,
         unchanged=plan.counts["send"] - len(sending),
         kept=plan.counts["keep"],
+        moved=sum(r["external_id"] not in bad for r in moved),
         closed=sum(r["metadata"][QUEUE] == "closed" and r["external_id"] not in bad for r in plan.requeued),
         streams=tuple(stream_counts(store, policy)),
         refused=tuple(refused),
         problems=tuple(problems),
     )
+
+
+def _answered_by(client: "Argilla", there: Mapping[str, Json]) -> dict[str, set[str]]:
+    """Return by pair who has answered it on the server."""
+    names = usernames(client, workspace_id(client))
+    return {pair: {names.get(str(r["user_id"]), "") for r in finished(found)} for pair, found in there.items()}
 
 
 def _plan(
@@ -130,7 +142,6 @@ def _plan(
     there: Mapping[str, Json],
     gone: Set[str],
     dataset: Dataset,
-    answered_by: Mapping[str, Set[str]],
     settings: ReviewSettings,
     encoder: str | None,
 ) -> _Plan:
@@ -138,11 +149,10 @@ def _plan(
 
     Args:
         policy: whose pairs are queued.
-        queue: all of them.
+        queue: all of them, with those who have answered them on the server or at home.
         there: the records on the server, by external id.
         gone: the pairs whose records were there once and are not any more.
         dataset: holds the records.
-        answered_by: by pair, who has answered it there.
         settings: say how many must.
         encoder: what makes the vectors; None for no vectors.
     """
@@ -161,10 +171,12 @@ def _plan(
                 stream=queued.stream,
                 label_question_id=dataset.label_question_id,
             )
+            plan.asked.append(pair_id)
             _sort_in(plan, queued, made, found, encoder)
         elif fate == "keep" and found is not None:
-            people = answered_by[pair_id] | set(queued.pair.reviewers)
-            _requeue(plan, found, is_open=len(people) < overlap[stream_of(found)])
+            is_open = len(queued.pair.reviewers) < overlap[stream_of(found)]
+            plan.asked += [pair_id] if is_open else []
+            _requeue(plan, found, is_open=is_open)
     wanted = {queued.pair.pair_id for queued in queue}
     for pair_id, found in there.items():
         if pair_id not in wanted and is_ours(found):
@@ -179,7 +191,7 @@ def _fate(queued: QueuedPair, found: Json | None, is_gone: bool) -> Literal["sen
         return "deleted" if is_gone else "send"
     if not is_ours(found) or was_edited(found):
         return "edited"
-    return "keep" if queued.pair.reviewers or finished(found) else "send"
+    return "keep" if queued.pair.reviewers else "send"
 
 
 def _sort_in(plan: _Plan, queued: QueuedPair, made: Json, found: Json | None, encoder: str | None) -> None:

@@ -2,24 +2,28 @@
 
 Nothing about a record's place may tell an audit record from one that no judge has seen. So audit records stand at
 random places all along the queue, in runs of one query like every other; and the unjudged ones are spread along it too.
+Where audit pairs need more answers than the others, those that have some of them stay while the targeted ones around
+them leave, and would come to stand close together. So they are spread anew then, among what is left.
 """
 
 import heapq
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from statistics import median
+from types import MappingProxyType
 
 from store.database import Store
 from store.policies import Policy
 from store.review_streams import ReviewStream, audit_place, audit_seed, draw_streams, uniform
 from store.reviews import PairToReview, pairs_to_review
 from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
-from store.workspace import ReviewSettings
+from store.workspace import Overlap, ReviewSettings
 
 RUN = 3  # pairs of one query in a row: enough to use that it has been read, too few to tire of it
 
+_NOBODY: Mapping[str, Set[str]] = MappingProxyType({})
 _Unit = list[PairToReview]  # near-duplicates of one query, which are answered together
 
 
@@ -33,21 +37,62 @@ class QueuedPair:
     open: bool
 
 
-def review_queue(store: Store, policy: Policy, settings: ReviewSettings) -> list[QueuedPair]:
-    """Return the pairs of a policy that go to review, answered ones too, in the order in which they are asked.
+def review_queue(
+    store: Store, policy: Policy, settings: ReviewSettings, *, answered: Mapping[str, Set[str]] = _NOBODY
+) -> list[QueuedPair]:
+    """Return the pairs of a policy that go to review: first the open ones, in the order in which they are asked.
 
     Pairs that go to review for the first time are drawn into a stream here, once and for all. Whoever asks people, asks
     in this order what is `open` and what that person has not answered yet (`pair.reviewers`), and shows of a pair in
     the audit stream nothing that a judge or a ranking said.
+
+    Args:
+        store: holds the pairs.
+        policy: whose pairs.
+        settings: the audit's share, and how many people answer a pair.
+        answered: who has answered elsewhere, by pair id, where that is not in the store yet.
     """
-    pairs = pairs_to_review(store, policy)
-    streams = draw_streams(store, policy, [pair.pair_id for pair in pairs], audit_share=settings.audit_share)
-    ordered = in_review_order(policy, pairs, streams, seed=audit_seed(store, policy) or "")
-    wanted = {"targeted": settings.overlap.targeted, "audit": settings.overlap.audit}
-    return [
-        QueuedPair(pair, order, streams[pair.pair_id], len(pair.reviewers) < wanted[streams[pair.pair_id]])
-        for order, pair in enumerate(ordered, start=1)
+    known = pairs_to_review(store, policy)
+    streams = draw_streams(store, policy, [pair.pair_id for pair in known], audit_share=settings.audit_share)
+    pairs = [
+        replace(pair, reviewers=tuple(sorted({*pair.reviewers, *answered.get(pair.pair_id, ())}))) for pair in known
     ]
+    waiting = in_waiting_order(policy, pairs, streams, settings.overlap, seed=audit_seed(store, policy) or "")
+    still_open = {pair.pair_id for pair in waiting}
+    done = [pair for pair in pairs if pair.pair_id not in still_open]
+    return [
+        QueuedPair(pair, order, streams[pair.pair_id], pair.pair_id in still_open)
+        for order, pair in enumerate([*waiting, *done], start=1)
+    ]
+
+
+def in_waiting_order(
+    policy: Policy, pairs: Sequence[PairToReview], streams: Mapping[str, ReviewStream], wanted: Overlap, *, seed: str
+) -> list[PairToReview]:
+    """Return the pairs that need a further person's answer, in review order.
+
+    Args:
+        policy: tells the roles of labels.
+        pairs: in any order, with those who have answered them.
+        streams: of each pair, by id.
+        wanted: how many people answer a pair of each stream.
+        seed: decides what chance decides here.
+    """
+    people = wanted.model_dump()
+    waiting = {pair.pair_id for pair in pairs if len(pair.reviewers) < people[streams[pair.pair_id]]}
+    if needs_spreading(wanted):
+        pairs = [pair for pair in pairs if pair.pair_id in waiting]
+    ordered = in_review_order(policy, pairs, streams, seed=seed)
+    return [pair for pair in ordered if pair.pair_id in waiting]
+
+
+def needs_spreading(wanted: Overlap) -> bool:
+    """Tell whether audit pairs stay open where targeted ones close, so that they must be spread anew as people answer.
+
+    Otherwise both streams leave the queue alike, or the targeted ones stay; then everyone finds the pairs that they
+    have not answered as they were spread from the start.
+    """
+    return wanted.audit > wanted.targeted
 
 
 def in_review_order(
@@ -60,6 +105,8 @@ def in_review_order(
 
     Audit pairs come in random order, each at a random place of its equal share of the queue, as one of a run of its
     query; near-duplicates join the first of theirs. So the audit pairs up to any point are a random sample of all.
+    Those answered by people who have answered none of the targeted ones are spread evenly among the other audit pairs:
+    what these people have not answered has its audit spread evenly too.
 
     Args:
         policy: tells the roles of labels.
@@ -69,8 +116,9 @@ def in_review_order(
     """
     pairs = sorted(pairs, key=lambda pair: pair.pair_id)
     audit = [pair for pair in pairs if streams[pair.pair_id] == "audit"]
-    audit.sort(key=lambda pair: audit_place(seed, pair.pair_id))
-    joined, units = _units(_by_worth(policy, [p for p in pairs if streams[p.pair_id] == "targeted"]), audit)
+    targeted = [pair for pair in pairs if streams[pair.pair_id] == "targeted"]
+    audit = _in_audit_order(audit, {pair.reviewers for pair in targeted}, seed)
+    joined, units = _units(_by_worth(policy, targeted), audit)
     limit = max(1, min(RUN, len(pairs) // len(audit))) if audit else RUN
     turns = _Turns(units, limit=limit)
     ordered: list[PairToReview] = []
@@ -88,6 +136,20 @@ def in_review_order(
     while turns.left:
         ordered += turns.next_run(_anchor_of_last(ordered))
     return ordered
+
+
+def _in_audit_order(audit: Sequence[PairToReview], elsewhere: Set[tuple[str, ...]], seed: str) -> list[PairToReview]:
+    """Order audit pairs by chance, those answered by people as in no pair `elsewhere` spread among the others."""
+    groups: dict[tuple[str, ...], list[PairToReview]] = defaultdict(list)
+    for pair in sorted(audit, key=lambda pair: audit_place(seed, pair.pair_id)):
+        groups[() if pair.reviewers in elsewhere else pair.reviewers].append(pair)
+    return _in_proportion(groups.values())
+
+
+def _in_proportion(groups: Iterable[Sequence[PairToReview]]) -> list[PairToReview]:
+    """Let the pairs of several groups take turns in proportion to the groups' sizes, each group in its order."""
+    places = [((place + 0.5) / len(group), pair.pair_id, pair) for group in groups for place, pair in enumerate(group)]
+    return [pair for _, _, pair in sorted(places, key=lambda found: found[:2])]
 
 
 def _anchor_of_last(ordered: Sequence[PairToReview]) -> str | None:
@@ -121,14 +183,13 @@ def _by_worth(policy: Policy, pairs: Sequence[PairToReview]) -> list[PairToRevie
             return math.inf
         return (pair.triage_score - middle) * (1 if pair.proposed == "positive" else -1)
 
-    places = []
-    for key, group in (
-        (contest, [pair for pair in pairs if pair.label is not None]),
-        (agreement, [pair for pair in pairs if pair.label is None]),
-    ):
-        best_first = sorted(group, key=lambda p: (key(p), p.rank if p.rank is not None else math.inf, p.pair_id))
-        places += [((place + 0.5) / len(group), pair.pair_id, pair) for place, pair in enumerate(best_first)]
-    return [pair for _, _, pair in sorted(places, key=lambda found: found[:2])]
+    return _in_proportion(
+        sorted(group, key=lambda p: (key(p), p.rank if p.rank is not None else math.inf, p.pair_id))
+        for key, group in (
+            (contest, [pair for pair in pairs if pair.label is not None]),
+            (agreement, [pair for pair in pairs if pair.label is None]),
+        )
+    )
 
 
 def _units(

@@ -131,7 +131,10 @@ class TestPush:
         result = push_reviews(store, policy, client, TARGETED_ONLY)
         assert (result.new, result.updated, result.unchanged) == (0, 1, PAIRS - 1)
         after = on_server(client, policy)
-        assert {k for k in after if after[k]["updated_at"] != before[k]["updated_at"]} == {pair(2, 3)}
+        assert {k for k in after if after[k]["metadata"][CONTENT] != before[k]["metadata"][CONTENT]} == {pair(2, 3)}
+        sent = {k for k in after if after[k]["updated_at"] != before[k]["updated_at"]} - {pair(2, 3)}
+        assert sent == {k for k in after if after[k]["metadata"][ORDER] != before[k]["metadata"][ORDER]} - {pair(2, 3)}
+        assert len(sent) == result.moved
         assert after[pair(2, 3)]["id"] == before[pair(2, 3)]["id"]
 
     def test_what_a_person_answered_is_left_as_they_saw_it(

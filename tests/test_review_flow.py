@@ -21,7 +21,7 @@ from store.ids import anchor_id, chunk_id
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews, carry_reviews, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
-from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, on_server, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, large_log, on_server, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -170,8 +170,60 @@ class TestOverlap:
         assert "asks 1 of the 3 people" in problem
         assert f"delete the dataset {dataset_of(client, policy).name}" in problem
 
+    def test_who_comes_second_and_who_goes_on_find_no_more_of_the_audit_at_the_front_than_further_on(
+        self, store: Store, client: "Argilla", ana: "Argilla", bob: "Argilla"
+    ) -> None:
+        policy = fill(store, large_log(20, 6), replace(POLICY, name=f"spread-{uuid4().hex[:8]}"))
+        settings = BOTH_STREAMS.model_copy(update={"audit_share": 0.2})
+        push_reviews(store, policy, client, settings)
+        submit_reviews(ana, policy, dict.fromkeys(waiting_for(ana, policy)[:60], "related"))
+        pull_reviews(store, policy, client, settings)
+        audit = set(streams_of(store, policy, settings)["audit"])
+        for reviewer in (ana, bob):
+            found = [pair_id in audit for pair_id in waiting_for(reviewer, policy)]
+            assert sum(found) > 0
+            for length in range(14, len(found) + 1):
+                assert abs(sum(found[:length]) - length * sum(found) / len(found)) <= 4
+        held = {pair_id: record["updated_at"] for pair_id, record in on_server(client, policy).items()}
+        pull_reviews(store, policy, client, settings)
+        assert push_reviews(store, policy, client, settings).moved == 0
+        assert {pair_id: record["updated_at"] for pair_id, record in on_server(client, policy).items()} == held
+
+    def test_a_push_spreads_the_audit_anew_as_a_pull_does(
+        self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla"
+    ) -> None:
+        push_reviews(store, policy, client, BOTH_STREAMS)
+        submit_reviews(ana, policy, dict.fromkeys(waiting_for(ana, policy)[:6], "related"))
+        push_reviews(store, policy, client, BOTH_STREAMS)
+        pushed = waiting_for(bob, policy)
+        pull_reviews(store, policy, client, BOTH_STREAMS)
+        assert waiting_for(bob, policy) == pushed
+        assert pushed == [q.pair.pair_id for q in review_queue(store, policy, BOTH_STREAMS) if q.open]
+
 
 class TestIncremental:
+    def test_records_move_to_where_the_queue_has_them_now(
+        self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
+    ) -> None:
+        push_reviews(store, policy, client, TARGETED_ONLY)
+        last = waiting_for(ana, policy)[-1]
+        submit_reviews(ana, policy, {waiting_for(ana, policy)[4]: "related"})
+        expected = {
+            p.pair_id: "answers" if p.proposed == "positive" else "related" for p in pairs_to_review(store, policy)
+        }
+        judge(store, policy, expected | {last: "related" if expected[last] == "answers" else "answers"})
+        push_reviews(store, policy, client, TARGETED_ONLY)
+        wanted = [q.pair.pair_id for q in review_queue(store, policy, TARGETED_ONLY)]
+        assert wanted[0] == last
+        there = on_server(client, policy)
+        waiting = waiting_for(ana, policy)
+        assert waiting == [pair_id for pair_id in wanted if pair_id in waiting]
+        orders = [there[pair_id]["metadata"]["order"] for pair_id in waiting]
+        assert orders == sorted(set(orders)), "no two in one place"
+        assert len(waiting) == PAIRS - 1
+        again = push_reviews(store, policy, client, TARGETED_ONLY)
+        assert (again.updated, again.moved) == (0, 0)
+
     def test_new_candidates_join_and_nothing_else_is_sent(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
