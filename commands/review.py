@@ -30,6 +30,8 @@ def push(
             )
             if result.moved:
                 session.out.line(f"{result.moved} of them were given another place in the queue")
+            if result.retired:
+                session.out.line(f"{result.retired} records of earlier wordings of the policy are asked no more")
             for stream in result.streams:
                 session.out.line(f"{stream.stream}: {stream.pairs} pairs, {stream.answered} of them answered")
             for problem in result.problems:

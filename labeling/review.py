@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from labeling.argilla_client import call
 from labeling.review_dataset import (
-    closed_records,
     find_dataset,
     finished,
     progress_of,
     read_own_records,
     required_dataset,
+    unfinished_records,
 )
 from labeling.review_layout import LABEL, NOTE, dataset_name
 from store.database import Store
@@ -93,7 +93,7 @@ def review_status(store: Store, policy: Policy, client: "Argilla | None") -> Rev
         dataset.url,
         total["total"],
         total["completed"],
-        closed_records(client, dataset),
+        unfinished_records(client, dataset, "closed"),
         dataset.min_submitted,
         tuple(reviewers),
     )

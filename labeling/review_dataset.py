@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from labeling.argilla_client import RefusedError, call, workspace_id
@@ -306,12 +306,12 @@ def _put(client: "Argilla", dataset: Dataset, batch: list[Json]) -> list[tuple[s
     return []
 
 
-def closed_records(client: "Argilla", dataset: Dataset) -> int:
-    """Count the records that are out of the queue though Argilla takes them for unfinished."""
-    closed = {"type": "terms", "scope": {"entity": "metadata", "metadata_property": QUEUE}, "values": ["closed"]}
+def unfinished_records(client: "Argilla", dataset: Dataset, queue: Literal["open", "closed"]) -> int:
+    """Count the records that are in the queue, or out of it, among those that Argilla takes for unfinished."""
+    chosen = {"type": "terms", "scope": {"entity": "metadata", "metadata_property": QUEUE}, "values": [queue]}
     pending = {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]}
     path = f"/api/v1/datasets/{dataset.dataset_id}/records/search"
-    found = call(client, "POST", path, params={"limit": 1}, json={"filters": {"and": [closed, pending]}})
+    found = call(client, "POST", path, params={"limit": 1}, json={"filters": {"and": [chosen, pending]}})
     return int(found["total"])
 
 

@@ -22,6 +22,7 @@ from labeling.review_dataset import (
     read_records,
     requeued,
     stream_of,
+    unfinished_records,
     was_edited,
     write_records,
 )
@@ -30,7 +31,7 @@ from labeling.review_places import set_places
 from labeling.review_queue import QueuedPair, review_queue
 from store.database import Store
 from store.errors import MissingError
-from store.policies import Policy
+from store.policies import Policy, policy_versions
 from store.progress import Progress, silent
 from store.review_streams import StreamCounts, stream_counts
 from store.reviews import add_pushed_pairs, pushed_pairs
@@ -56,6 +57,7 @@ class PushResult:
     moved: int  # of the unchanged and the kept: those whose place in the queue is another now
     kept: int  # somebody has answered them: left as they are
     closed: int  # taken out of the queue by this push: enough answers elsewhere, or no candidates any more
+    retired: int  # records of datasets of earlier wordings, taken out of their queues by this push
     streams: tuple[StreamCounts, ...]
     refused: tuple[tuple[str, str], ...]  # pair id, what Argilla has against it
     problems: tuple[str, ...]
@@ -124,10 +126,29 @@ def push_reviews(
         kept=plan.counts["keep"],
         moved=sum(r["external_id"] not in bad for r in moved),
         closed=sum(r["metadata"][QUEUE] == "closed" and r["external_id"] not in bad for r in plan.requeued),
+        retired=_retire_earlier(store, policy, client),
         streams=tuple(stream_counts(store, policy)),
         refused=tuple(refused),
         problems=tuple(problems),
     )
+
+
+def _retire_earlier(store: Store, policy: Policy, client: "Argilla") -> int:
+    """Close what still waits in the datasets of earlier wordings, lest somebody goes on answering an old question.
+
+    A pull brings home what is answered there all the same, and a return to an old wording opens its records again.
+    """
+    wordings = {version.labelling_fingerprint: version for version in policy_versions(store, policy.name)}
+    wordings.pop(policy.labelling_fingerprint, None)
+    retired = 0
+    for old in wordings.values():
+        dataset = find_dataset(client, old)
+        if dataset is None or not unfinished_records(client, dataset, "open"):
+            continue
+        ours = (found for found in read_records(client, dataset, silent) if is_ours(found))
+        closing = [made for made in (requeued(found, is_open=False) for found in ours) if made is not None]
+        retired += len(closing) - len(write_records(client, dataset, closing, silent))
+    return retired
 
 
 def _answered_by(client: "Argilla", there: Mapping[str, Json]) -> dict[str, set[str]]:

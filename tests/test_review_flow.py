@@ -338,6 +338,26 @@ class TestIncremental:
         held = store.rows("SELECT reviewer, count(*) AS n FROM reviews GROUP BY labelling_fingerprint, reviewer")
         assert sorted((row["reviewer"], row["n"]) for row in held) == [("ana", 1), ("ana", 1), ("bob", 1), ("bob", 2)]
 
+    def test_a_new_question_closes_the_dataset_of_the_old_one_and_a_return_opens_it_again(
+        self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla"
+    ) -> None:
+        push_reviews(store, policy, client, BOTH_STREAMS)
+        submit_reviews(ana, policy, {pair(1, 2): "related"})
+        asked, _ = add_policy(store, replace(policy, question="Another question?"))
+        assert push_reviews(store, asked, client, BOTH_STREAMS).retired >= PAIRS - 1
+        assert waiting_for(bob, policy) == []
+        assert len(waiting_for(bob, asked)) == PAIRS
+        assert push_reviews(store, asked, client, BOTH_STREAMS).retired == 0
+        submit_reviews(bob, policy, {pair(1, 3): "related"})  # who had the page open still
+        assert pull_reviews(store, asked, client, BOTH_STREAMS).earlier == 2
+        assert waiting_for(bob, policy) == []
+        again, _ = add_policy(store, policy)
+        assert push_reviews(store, again, client, BOTH_STREAMS).retired == PAIRS
+        assert waiting_for(ana, asked) == []
+        opened = {q.pair.pair_id for q in review_queue(store, again, BOTH_STREAMS) if q.open}
+        assert opened
+        assert set(waiting_for(ana, again)) == opened - {pair(1, 2)}
+
 
 class TestVectors:
     def similar(self, client: "Argilla", policy: Policy, pair_id: str) -> list[str]:
