@@ -205,14 +205,17 @@ class TestIncremental:
     def test_records_move_to_where_the_queue_has_them_now(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
     ) -> None:
-        push_reviews(store, policy, client, TARGETED_ONLY)
-        last = waiting_for(ana, policy)[-1]
-        submit_reviews(ana, policy, {waiting_for(ana, policy)[4]: "related"})
         expected = {
             p.pair_id: "answers" if p.proposed == "positive" else "related" for p in pairs_to_review(store, policy)
         }
-        judge(store, policy, expected | {last: "related" if expected[last] == "answers" else "answers"})
+        judge(store, policy, expected)
         push_reviews(store, policy, client, TARGETED_ONLY)
+        *_, last = before = waiting_for(ana, policy)
+        submit_reviews(ana, policy, {before[4]: "related"})
+        judge(store, policy, {last: "related" if expected[last] == "answers" else "answers"})
+        result = push_reviews(store, policy, client, TARGETED_ONLY)
+        assert result.updated == 1
+        assert result.moved > 0
         wanted = [q.pair.pair_id for q in review_queue(store, policy, TARGETED_ONLY)]
         assert wanted[0] == last
         there = on_server(client, policy)
