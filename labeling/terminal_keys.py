@@ -65,7 +65,8 @@ else:
         before = termios.tcgetattr(terminal)
 
         def take(signal_number: int = 0, frame: FrameType | None = None) -> None:
-            tty.setcbreak(terminal)
+            with contextlib.suppress(termios.error):  # a terminal that goes away sends this signal as well
+                tty.setcbreak(terminal)
 
         resumed = signal.signal(signal.SIGCONT, take)
         take()

@@ -361,8 +361,13 @@ def test_the_terminal_is_left_as_it_was_found(workspace: Workspace, end: str) ->
         assert termios.tcgetattr(terminal.slave) == terminal.modes
 
 
-def test_a_terminal_that_goes_away_ends_the_session(workspace: Workspace) -> None:
-    terminal = Terminal(workspace.root)
+@pytest.mark.parametrize("told", [signal.SIG_DFL, signal.SIG_IGN], ids=["hangs up", "under nohup"])
+def test_a_terminal_that_goes_away_ends_the_session(workspace: Workspace, told: signal.Handlers) -> None:
+    before = signal.signal(signal.SIGHUP, told)  # is inherited
+    try:
+        terminal = Terminal(workspace.root)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     try:
         terminal.press(RELATED)
         os.close(terminal.slave)
