@@ -14,6 +14,7 @@ END = ""  # what `read_key` returns when the terminal is gone
 
 _ESCAPE = b"\x1b"
 _REST_OF_SEQUENCE_S = 0.05  # arrow keys and the like send several bytes at once
+_SIGNALS_EVERY_S = 0.2  # a signal that arrives just before a wait begins is handled when the wait ends
 
 
 def require_terminal(instead: str) -> None:
@@ -104,6 +105,8 @@ else:
         """
         terminal = sys.stdin.fileno()
         try:
+            while not select.select([terminal], [], [], _SIGNALS_EVERY_S)[0]:
+                pass
             typed = os.read(terminal, 1)
             if typed == _ESCAPE:
                 while select.select([terminal], [], [], _REST_OF_SEQUENCE_S)[0] and os.read(terminal, 64):
