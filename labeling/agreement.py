@@ -7,6 +7,7 @@ where few pairs are asked twice, the labels of all the others say nothing about 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from labeling.query_bootstrap import RESAMPLES, Estimate, QuerySums
@@ -57,6 +58,7 @@ def measure(
     labels: Sequence[str],
     *,
     rng: "np.random.Generator",
+    scale: Sequence[str] = (),
     resamples: int = RESAMPLES,
 ) -> Agreement:
     """Measure the agreement of answers given as parallel sequences: one answer a reviewer and pair.
@@ -67,6 +69,7 @@ def measure(
         reviewers: who gave it.
         labels: what it was.
         rng: source of randomness; the same state gives the same intervals.
+        scale: the labels that are grades, lowest first or last; then neighbours on it disagree less than its ends.
         resamples: how many draws of queries.
 
     Raises:
@@ -78,9 +81,12 @@ def measure(
     answers_of = Counter(pairs)
     kept = [row for row in columns if answers_of[row[1]] >= 2]
     single = sum(count == 1 for count in answers_of.values())
+    coefficients = dict(_COEFFICIENTS)
+    if scale:
+        coefficients["Krippendorff's alpha, ordinal"] = partial(_krippendorff_ordinal, scale=scale)
     if not kept:
         none = Estimate(None, reason=_nothing_to_compare(len(set(reviewers))))
-        return Agreement(0, single, 0, 0, dict.fromkeys(_COEFFICIENTS, none), {}, {})
+        return Agreement(0, single, 0, 0, dict.fromkeys(coefficients, none), {}, {})
     table = _Table.of(kept)
     sums = QuerySums(table.query, rng, resamples)
     return Agreement(
@@ -88,7 +94,7 @@ def measure(
         single=single,
         queries=sums.queries,
         answers=len(kept),
-        coefficients={name: made(table, sums) for name, made in _COEFFICIENTS.items()},
+        coefficients={name: made(table, sums) for name, made in coefficients.items()},
         labels=dict(_labels(table, sums)),
         reviewers=dict(_reviewers(table, sums)),
     )
@@ -206,6 +212,37 @@ def _krippendorff(table: _Table, sums: QuerySums) -> Estimate:
     coincidences = (table.counts * (table.counts - 1)).sum(axis=1) / (table.per_pair - 1)
     features = np.concatenate([coincidences[:, None], table.counts], axis=1)
     return sums.estimate(features, alpha, _ONE_LABEL)
+
+
+def _krippendorff_ordinal(table: _Table, sums: QuerySums, *, scale: Sequence[str]) -> Estimate:
+    """Krippendorff's alpha for ordinal data (Krippendorff 2011, sections C and D, the ordinal metric).
+
+    Two grades lie as far apart as answers stand between them, those of the two grades counted half. Answers that are
+    no grade (unsure, discarded) are left out, and with them pairs that have fewer than two grades then.
+    """
+    import numpy as np
+
+    grades = [table.names.index(name) for name in scale if name in table.names]
+    size = len(grades)
+    counts = table.counts[:, grades]
+    answers = counts.sum(axis=1)
+    counts = np.where(answers[:, None] >= 2, counts, 0.0)
+    coincidences = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(size)
+    coincidences /= np.maximum(answers - 1, 1)[:, None, None]
+
+    def alpha(s: "Array") -> "Array":
+        observed, given = s[:, : size * size].reshape(-1, size, size), s[:, size * size :]
+        upto = np.cumsum(given, axis=1) - given / 2
+        distance = (upto[:, :, None] - upto[:, None, :]) ** 2
+        expected = given[:, :, None] * given[:, None, :] * distance
+        chance = expected.sum(axis=(1, 2)) / (given.sum(axis=1) - 1)
+        disagreement = (observed * distance).sum(axis=(1, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(chance > 0, 1 - disagreement / chance, np.nan)
+
+    if (counts.sum(axis=0) > 0).sum() < 2:
+        return Estimate(None, reason="fewer than two grades were given twice, so agreement by chance is certain")
+    return sums.estimate(np.concatenate([coincidences.reshape(len(counts), -1), counts], axis=1), alpha, _ONE_LABEL)
 
 
 _COEFFICIENTS: Mapping[str, Callable[[_Table, QuerySums], Estimate]] = {

@@ -87,8 +87,8 @@ def agreement_report(store: Store, policy: Policy, *, resolution: Resolution) ->
     disputed = disputes(store, policy)
     return AgreementReport(
         policy=policy.name,
-        streams={name: _agreement(part) for name, part in parts.items()},
-        judge=_judge(audited_pairs(store, policy, resolution=resolution)),
+        streams={name: _agreement(part, policy) for name, part in parts.items()},
+        judge=_judge(audited_pairs(store, policy, resolution=resolution), policy),
         together=tuple(_together(found)),
         confusions=tuple(_confusions(disputed)),
         disputes=len(disputed),
@@ -102,25 +102,27 @@ def _only(table: "pa.Table", column: str, value: str) -> "pa.Table":
     return table.filter(pc.equal(table[column], value))
 
 
-def _agreement(found: "pa.Table") -> Agreement:
+def _agreement(found: "pa.Table", policy: Policy) -> Agreement:
     anchors, pairs, reviewers, labels = (
         found[name].to_pylist() for name in ("anchor_id", "pair_id", "reviewer", "label")
     )
-    return _measured(anchors, pairs, reviewers, [label or DISCARDED for label in labels])
+    return _measured(policy, anchors, pairs, reviewers, [label or DISCARDED for label in labels])
 
 
-def _measured(queries: list[str], pairs: list[str], reviewers: list[str], labels: list[str]) -> Agreement:
+def _measured(policy: Policy, *answers: list[str]) -> Agreement:
     import numpy as np
 
-    return measure(queries, pairs, reviewers, labels, rng=np.random.default_rng(_SEED))
+    scale = [label.name for label in policy.labels] if policy.scale == "ordered" else []
+    return measure(*answers, rng=np.random.default_rng(_SEED), scale=scale)
 
 
-def _judge(audited: "pa.Table") -> JudgeAgreement:
+def _judge(audited: "pa.Table", policy: Policy) -> JudgeAgreement:
     rows = audited.to_pylist()
     unsettled = sum(row["label"] is None for row in rows)
     both = [row for row in rows if row["label"] is not None and row["judged"] is not None]
     twice = [row for row in both for _ in range(2)]
     agreement = _measured(
+        policy,
         [row["anchor_id"] for row in twice],
         [row["pair_id"] for row in twice],
         ["people", "judge"] * len(both),

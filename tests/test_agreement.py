@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.agreement import Agreement, measure
+from labeling.query_bootstrap import Estimate
 
 Row = tuple[str, str, str, str]  # query, pair, reviewer, label
 
 
-def _measure(rows: Sequence[Row], *, resamples: int = 50, seed: int = 0) -> Agreement:
+def _measure(rows: Sequence[Row], *, resamples: int = 50, seed: int = 0, scale: Sequence[str] = ()) -> Agreement:
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], []]
-    return measure(*columns, rng=np.random.default_rng(seed), resamples=resamples)
+    return measure(*columns, rng=np.random.default_rng(seed), resamples=resamples, scale=scale)
 
 
 def _values(found: Agreement) -> dict[str, float | None]:
@@ -61,6 +62,39 @@ def test_krippendorffs_own_data_with_missing_values() -> None:
     assert found.coefficients["Krippendorff's alpha"].value == pytest.approx(0.743, abs=5e-4)
     assert found.coefficients["raw agreement"].value == pytest.approx(0.818, abs=5e-4)
     assert (found.pairs, found.single, found.answers) == (11, 1, 40)
+
+
+def _ordinal(rows: Sequence[Row], scale: Sequence[str]) -> Estimate:
+    return _measure(rows, scale=scale).coefficients["Krippendorff's alpha, ordinal"]
+
+
+def test_krippendorffs_own_data_on_an_ordered_scale() -> None:
+    rows = _by_rater(KRIPPENDORFF)
+    scale = sorted({label for *_, label in rows})
+    assert _ordinal(rows, scale).value == pytest.approx(0.815, abs=5e-4)
+    assert _ordinal(rows, scale[::-1]).value == pytest.approx(_ordinal(rows, scale).value)
+    assert "Krippendorff's alpha, ordinal" not in _measure(rows).coefficients
+
+
+def test_answers_that_are_no_grade_have_no_place_on_the_scale() -> None:
+    rows = _by_rater(KRIPPENDORFF)
+    scale = sorted({label for *_, label in rows})
+    unsure = [(f"u{n}", f"u{n}", who, "unsure") for n in range(9) for who in ("a", "b")]
+    unsure += [(f"v{n}", f"v{n}", who, label) for n in range(9) for who, label in (("a", "unsure"), ("b", scale[0]))]
+    assert _ordinal(rows + unsure, scale).value == pytest.approx(_ordinal(rows, scale).value)
+
+
+def test_neighbours_on_a_scale_disagree_less_than_its_ends() -> None:
+    def _pairs(other: str) -> list[Row]:
+        both = [("none", "none"), ("some", "some"), ("all", "all")] * 10 + [("none", other)] * 6
+        return [
+            (f"q{n}", f"p{n}", who, label) for n, two in enumerate(both) for who, label in zip("ab", two, strict=True)
+        ]
+
+    near, far = (_ordinal(_pairs(other), ("none", "some", "all")) for other in ("some", "all"))
+    assert far.value < near.value < 1
+    assert near.low is not None
+    assert near.low <= near.value <= near.high
 
 
 # Fleiss 1971, table 1: thirty patients, six psychiatrists each, five diagnoses.
