@@ -13,6 +13,7 @@ from labeling.answers import cost_usd
 from labeling.chat_stage import Questions
 from labeling.decision_stage import ANSWER_TOKENS, next_decisions
 from labeling.endpoint import ANSWERED, TRANSIENT
+from labeling.judge_calibration import said_unsurely
 from labeling.judges import Judge, judges_of
 from labeling.prompts import PROMPT, ExamplePool, decision_input, decision_question
 from store.database import Store
@@ -73,7 +74,8 @@ def estimate_run(
         asked = waiting if limit is None else min(waiting, limit)
         estimates.append(_estimate(store, policy, judge, asked, prices.get(judge.model), examples))
         if judge.stage.pass_on and judge_id:
-            pass_on_judged(store, policy, judge_id, judge.stage.pass_on, retry=retry, queued_too=True)
+            unsure = said_unsurely(store, policy, judge, judge_id)
+            pass_on_judged(store, policy, judge_id, judge.stage.pass_on, unsure=unsure, retry=retry, queued_too=True)
         elif judge.stage.pass_on and judge.scorer:
             pass_on_scored(store, judge.scorer.name, judge.stage.pass_on, queued_too=True)
     return estimates

@@ -18,6 +18,7 @@ from labeling.chat_stage import ChatStage, Questions
 from labeling.cross_encoder import CrossEncoderStage
 from labeling.decision_stage import DecisionStage
 from labeling.endpoint import ANSWERED, TRANSIENT, Endpoint
+from labeling.judge_calibration import said_unsurely
 from labeling.judge_run import Run, StageResult, Work
 from labeling.judges import Judge, chat_judge, judges_of
 from labeling.prompts import PROMPT, ExamplePool, prompt_fingerprint
@@ -26,7 +27,7 @@ from labeling.scoring import score_batches
 from labeling.stages import Stage
 from store.database import Store
 from store.errors import UsageError
-from store.judge_queue import outcomes, pass_on_judged, pass_on_scored, set_scope
+from store.judge_queue import pass_on_judged, pass_on_scored, set_scope
 from store.judgments import add_judge, set_judge_stages
 from store.policies import Policy
 from store.progress import Progress, silent
@@ -215,13 +216,8 @@ class _Run:
         if judge_id is None:
             assert judge.scorer
             return pass_on_scored(self.store, judge.scorer.name, pass_on)
-        found = outcomes(self.store, self.policy, judge_id)
-        if pass_on.confidence_below and found.labels and not found.with_confidence:
-            raise UsageError(
-                f"{judge.model} gives no probabilities, so confidence_below = {pass_on.confidence_below} in its pass_on"
-                " cannot be applied: take it out of uncited.toml, or choose an endpoint that gives logprobs"
-            )
-        return pass_on_judged(self.store, self.policy, judge_id, pass_on, retry=retry)
+        unsure = said_unsurely(self.store, self.policy, judge, judge_id)
+        return pass_on_judged(self.store, self.policy, judge_id, pass_on, unsure=unsure, retry=retry)
 
 
 def _address(judge: Judge) -> tuple[str, str]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from labeling.calibration import Calibration, Method, Recalibration, calibrate
 from labeling.judge_quality import relevance
+from labeling.judges import Judge
 from store.calibrations import JudgedAndReviewed, judged_and_reviewed, judges_that_labelled, newest_map, put_calibration
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.judge_queue import Said, what_was_said
 from store.labels import Resolution
 from store.policies import Policy
 
@@ -142,6 +144,37 @@ def calibrated_relevance(
         return float(recalibration(np.array([said]))[0])
 
     return calibrated
+
+
+def said_unsurely(store: Store, policy: Policy, judge: Judge, judge_id: str) -> list[Said]:
+    """Return what a judge said of pairs of the scope with less confidence than its stage's `confidence_below`.
+
+    A confidence is the calibrated one where a map was fitted to the judge.
+
+    Excluded labels, to which no map applies, and labels of a judge without one keep the confidence they came with.
+
+    Raises:
+        UsageError: the judge gives no probabilities, and no map was fitted to its labels.
+    """
+    below = judge.stage.pass_on.confidence_below if judge.stage.pass_on else None
+    if below is None:
+        return []
+    calibrated = calibrated_relevance(store, policy, judge_id)
+    known: dict[Said, float] = {}
+    said = what_was_said(store, policy, judge_id)
+    for one in said:
+        relevant = calibrated(one.label, one.confidence) if calibrated else None
+        if relevant is not None:
+            known[one] = relevant if policy.role(one.label) == "positive" else 1 - relevant
+        elif one.confidence is not None:
+            known[one] = one.confidence
+    if said and not known:
+        raise UsageError(
+            f"{judge.model} gives no probabilities, so confidence_below = {below} in its pass_on cannot be applied:"
+            " take it out of uncited.toml, choose an endpoint that gives logprobs, or fit a map to people's reviews",
+            hint=f"uncited judge calibrate --policy {policy.name}",
+        )
+    return [one for one, confidence in known.items() if confidence < below]
 
 
 def draw(calibrations: Sequence[JudgeCalibration], file: Path) -> None:

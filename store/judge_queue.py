@@ -129,24 +129,23 @@ def count_unsettled(store: Store, policy: Policy, judge_id: str, *, retry: Seque
     return store.count(f"SELECT count(*) {_UNSETTLED}", _parameters(policy, judge_id, retry))
 
 
-class Outcomes(NamedTuple):
-    """What a judge has settled in the scope, and how many of its labels have a confidence."""
+class Said(NamedTuple):
+    """A label and the confidence with which a judge gave it; None where it gave none."""
 
-    labels: int
-    with_confidence: int
+    label: str
+    confidence: float | None
 
 
-def outcomes(store: Store, policy: Policy, judge_id: str) -> Outcomes:
-    """Count what a judge has said about the pairs of the scope."""
-    (row,) = store.rows(
+def what_was_said(store: Store, policy: Policy, judge_id: str) -> list[Said]:
+    """Return each label and confidence that a judge gave pairs of the scope, once."""
+    found = store.rows(
         """
-        SELECT count(label) AS labels, count(confidence) FILTER (label IS NOT NULL) AS with_confidence
-        FROM judgments SEMI JOIN judge_scope USING (pair_id)
-        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+        SELECT DISTINCT label, confidence FROM judgments SEMI JOIN judge_scope USING (pair_id)
+        WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge AND label IS NOT NULL ORDER BY ALL
         """,
         {"fingerprint": policy.labelling_fingerprint, "judge": judge_id},
     )
-    return Outcomes(int(str(row["labels"])), int(str(row["with_confidence"])))
+    return [Said(**row) for row in found]  # type: ignore[arg-type]
 
 
 def pass_on_judged(
@@ -155,34 +154,48 @@ def pass_on_judged(
     judge_id: str,
     pass_on: PassOn,
     *,
+    unsure: Sequence[Said] = (),
     retry: Sequence[str],
     queued_too: bool = False,
 ) -> int:
     """Narrow the scope to the pairs that a judge's stage passes on; return how many are left.
 
-    Errors that are asked again (`retry`) are not passed on. The random share is the same pairs every time. With
-    `queued_too` the pairs that are lined up for the stage are kept as well, since they may come to be passed on.
+    Errors that are asked again (`retry`) are not passed on. The random share is the same pairs every time.
+
+    Args:
+        store: holds the scope.
+        policy: what was asked.
+        judge_id: whose stage.
+        pass_on: what goes on, but for its `confidence_below`.
+        unsure: in its place, what the judge said without enough confidence.
+        retry: kinds of error that are asked again.
+        queued_too: keep the pairs that are lined up for the stage as well, since they may come to be passed on.
     """
     labels = {a.name for a in policy.answers if a.name in pass_on.labels or a.role in pass_on.labels}
-    return _narrow(
-        store,
-        f"""
-        SELECT pair_id FROM (
-            FROM judgments WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
-              AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
-            QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY label IS NULL, judged_at DESC, judgment_id) = 1
-        ) WHERE label IN (SELECT unnest($labels)) OR confidence < $below OR (label IS NULL AND $errors)
-             OR {_UNIFORM} < $random
-        """,
-        _parameters(policy, judge_id, retry)
-        | {
-            "labels": sorted(labels),
-            "below": pass_on.confidence_below or 0.0,
-            "errors": pass_on.errors,
-            "random": pass_on.random,
-        },
-        queued_too=queued_too,
+    table = pa.table(
+        {
+            "label": pa.array([said.label for said in unsure], pa.string()),
+            "confidence": pa.array([said.confidence for said in unsure], pa.float64()),
+        }
     )
+    with store.view_of("said_unsure", table):
+        return _narrow(
+            store,
+            f"""
+            SELECT pair_id FROM (
+                FROM judgments WHERE labelling_fingerprint = $fingerprint AND judge_id = $judge
+                  AND (label IS NOT NULL OR error NOT IN (SELECT unnest($retry)))
+                QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY label IS NULL, judged_at DESC, judgment_id) = 1
+            ) AS newest WHERE label IN (SELECT unnest($labels)) OR (label IS NULL AND $errors) OR {_UNIFORM} < $random
+                 OR EXISTS (
+                     FROM said_unsure
+                     WHERE label = newest.label AND confidence IS NOT DISTINCT FROM newest.confidence
+                 )
+            """,
+            _parameters(policy, judge_id, retry)
+            | {"labels": sorted(labels), "errors": pass_on.errors, "random": pass_on.random},
+            queued_too=queued_too,
+        )
 
 
 def pass_on_scored(store: Store, scorer: str, pass_on: PassOn, *, queued_too: bool = False) -> int:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from labeling.cross_encoder import label_at
 from labeling.judge import JudgeResult, judge_candidates
+from store.calibrations import judges_that_labelled, put_calibration
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.labels import labelled_candidates
@@ -117,6 +118,50 @@ def test_low_confidence_is_passed_on(store: Store) -> None:
             {"model": "strong", "base_url": strong.url},
         )
     assert numbers(strong.calls) == [1, 2]
+
+
+def _fit(store: Store, policy: Policy, confidence: str, worth: dict[float, float]) -> None:
+    """Store a map that makes of a chance of relevance what `worth` says."""
+    (judge_id,) = judges_that_labelled(store, policy)
+    said, made = list(worth), list(worth.values())
+    put_calibration(
+        store,
+        policy,
+        judge_id,
+        fitted_to=[worth.items()],
+        method="isotonic",
+        parameters={"said": said, "worth": made},
+        report={"confidence": confidence},
+    )
+
+
+def test_a_map_fitted_to_people_decides_what_low_confidence_is(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=CHUNKS)
+    sure = {"1": 0.6, "2": 0.79}
+
+    def answer(call: Call) -> Response:
+        found = [sure.get(question["candidate"].split()[1].rstrip(":"), 0.95) for question in call.questions]
+        return decision(*(chosen("helps", helps=p, unsure=1 - p) for p in found))
+
+    with serving(answer) as cheap, serving(lambda call: labelled("does-not-help")) as strong:
+        first = {"kind": "decisions", "model": "luna", "base_url": cheap.url}
+        judge_candidates(store, policy, JudgeSettings(**first), {})
+        _fit(store, policy, "the endpoint's probabilities", {0.6: 0.9, 0.79: 0.95, 0.95: 0.7})
+        passing = {**first, "pass_on": {"confidence_below": 0.8}}
+        cascade(store, policy, passing, {"model": "strong", "base_url": strong.url})
+    assert numbers(strong.calls) == [0, 3, 4, 5, 6, 7]
+
+
+def test_a_map_gives_confidence_to_a_judge_that_has_no_probabilities(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=CHUNKS)
+    with serving(CHEAP) as cheap, serving(lambda call: labelled("helps")) as strong:
+        first = {"model": "cheap", "base_url": cheap.url}
+        judge_candidates(store, policy, JudgeSettings(**first), {})
+        # Of what it calls negative 4 in 10 are relevant; what it calls positive is nearly always so.
+        _fit(store, policy, "the label alone", {0.0: 0.4, 1.0: 0.97})
+        passing = {**first, "pass_on": {"confidence_below": 0.8}}
+        cascade(store, policy, passing, {"model": "strong", "base_url": strong.url})
+    assert numbers(strong.calls) == [1, 3]
 
 
 def test_without_probabilities_a_limit_on_confidence_is_refused_before_the_next_stage_costs_anything(
