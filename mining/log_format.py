@@ -74,6 +74,7 @@ class LoggedSignal(_Line):
     )
     value: float = Field(1.0, description="How much. Zero or less: it did not happen, and mining does not count it.")
     time: Moment | None = Field(None, description="When. ISO 8601; without an offset it is UTC.")
+    source: Words | None = Field(None, description="Who or what said so: a person, an evaluator, a file of grades ...")
 
 
 class LoggedInteraction(_Line):

@@ -79,7 +79,7 @@ def _signals(logged: LoggedInteraction) -> Iterator[Signal]:
     others: list[LoggedSignal] = logged.signals or []
     told = {other.chunk_id for other in others if other.signal == CITED}
     yield from (Signal(CITED, name) for name in dict.fromkeys(logged.cited) if name not in told)
-    yield from (Signal(other.signal, other.chunk_id, other.value, other.time) for other in others)
+    yield from (Signal(o.signal, o.chunk_id, o.value, o.time, o.source or None) for o in others)
 
 
 def _extra(logged: LoggedInteraction) -> dict[str, Any]:

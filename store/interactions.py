@@ -34,6 +34,7 @@ class Signal:
     chunk: str | None = None  # external id
     value: float = 1.0
     happened_at: datetime | None = None
+    source: str | None = None  # who or what said so, where the log tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,14 @@ def _interaction_id(interaction: Interaction, chunk_ids: Mapping[str, str]) -> s
         interaction.source,
         _iso(interaction.happened_at),
         [[c.external_id, c.rank, chunk_ids[c.text], c.score] for c in interaction.retrieved],
-        sorted([s.name, s.chunk or "", s.value, _iso(s.happened_at) or ""] for s in interaction.signals),
+        sorted(_said(signal) for signal in interaction.signals),
         interaction.extra,
     )
+
+
+def _said(signal: Signal) -> list[str | float]:
+    said = [signal.name, signal.chunk or "", signal.value, _iso(signal.happened_at) or ""]
+    return [*said, signal.source] if signal.source else said  # ids of signals without a source are as they always were
 
 
 class Imported(NamedTuple):
@@ -109,7 +115,9 @@ def find_import(store: Store, import_id: str) -> Imported | None:
     return Imported(int(str(rows[0]["interactions"])), int(str(rows[0]["rejected"]))) if rows else None
 
 
-def record_import(store: Store, import_id: str, file: str, *, interactions: int, rejected: int) -> None:
+def record_import(
+    store: Store, import_id: str, file: str, *, interactions: int, rejected: int, format_name: str = "uncited"
+) -> None:
     """Note that a file was imported; `interactions` and `rejected` count its lines."""
     row = {
         "import_id": [import_id],
@@ -117,6 +125,7 @@ def record_import(store: Store, import_id: str, file: str, *, interactions: int,
         "imported_at": [datetime.now(UTC)],
         "interactions": [interactions],
         "rejected": [rejected],
+        "format": [format_name],
     }
     store.insert("imports", pa.table(row))
 
@@ -228,6 +237,7 @@ def _signal_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]
             "signal": _strings(signal.name for _, _, signal in flat),
             "value": pa.array([signal.value for _, _, signal in flat], pa.float64()),
             "happened_at": pa.array([signal.happened_at for _, _, signal in flat], _UTC),
+            "source": _strings(signal.source for _, _, signal in flat),
         }
     )
 
