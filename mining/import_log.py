@@ -11,11 +11,12 @@ from pathlib import Path
 
 from mining.corpus import Corpus, opened_corpus
 from mining.log_errors import BadLines
-from mining.log_lines import STDIN, Line, LogFile, check_readable, opened
+from mining.log_lines import STDIN, STDIN_NAME, Line, LogFile, check_readable, opened
 from mining.read_interaction import read_interaction
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.ids import content_id
+from store.import_files import FileRead, note_files
 from store.interactions import Added, Interaction, add_interactions, find_import, record_import
 from store.progress import Progress, silent
 
@@ -134,9 +135,14 @@ def _import_file(
                 f"{log.name}: {bad.count:,} of its lines cannot be imported, so nothing of it was\n{bad}", hint=again
             )
         record_import(store, import_id, log.name, interactions=total.interactions + total.known, rejected=bad.count)
+        note_files(store, import_id, _as_read(log), _as_read(corpus) if corpus else None)
     return ImportedFile(
         log.name, *total, bad.count, rejects if bad.count else None, imported_before=earlier is not None
     )
+
+
+def _as_read(source: LogFile | Corpus) -> FileRead:
+    return FileRead(None if source.name == STDIN_NAME else os.path.abspath(source.name), source.fingerprint)
 
 
 def _batches(

@@ -19,6 +19,7 @@ from mining.log_format import MAX_LINE_BYTES
 from store.errors import InvalidDataError, MissingError, UsageError
 
 STDIN = "-"
+STDIN_NAME = "standard input"
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -132,7 +133,7 @@ def opened(file: str | Path) -> Iterator[LogFile]:
         InvalidDataError: its first bytes are those of another kind of file.
     """
     with contextlib.ExitStack() as stack:
-        name = "standard input" if str(file) == STDIN else str(file)
+        name = STDIN_NAME if str(file) == STDIN else str(file)
         source: IO[bytes] = sys.stdin.buffer if str(file) == STDIN else stack.enter_context(_open(file))
         raw = source
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
