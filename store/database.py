@@ -96,6 +96,15 @@ class Store:
         """Return the result of a query as an Arrow table (the way to read many rows)."""
         return self.connection.sql(sql, params=parameters).to_arrow_table()
 
+    def batches(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, rows: int = 16_384
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the result of a query piece by piece, for what does not fit into memory as a whole.
+
+        Ask the store nothing else until the last piece has been read.
+        """
+        yield from self.connection.sql(sql, params=parameters).to_arrow_reader(rows)
+
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, object]]:
         """Return the result of a query as one dict a row (for hundreds, not millions, of rows)."""
         rows: list[dict[str, object]] = self.table(sql, parameters).to_pylist()
