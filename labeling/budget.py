@@ -7,14 +7,29 @@ counted in its place. So the limit is never crossed, and close to it fewer reque
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from labeling.endpoint import TRIES
-from store.judgments import Judgment
 from store.workspace import Price
 
 # A server that failed with one of these may have worked on the request, and may bill it.
 _PERHAPS_BILLED = ("timeout", "connection", "bad_response")
+
+
+class Charged(Protocol):
+    """What came of a request, as far as it is about money."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars; None where it is not known."""
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long the answer took; None where there was none."""
+
+    @property
+    def error(self) -> str | None:
+        """Kind of failure; None where the answer can be used."""
 
 
 @dataclass(slots=True)
@@ -33,12 +48,12 @@ class Budget:
         """Set aside what a request can cost at most."""
         self.reserved_usd += usd
 
-    def settle(self, reserved_usd: float, judgments: Sequence[Judgment]) -> None:
+    def settle(self, reserved_usd: float, answers: Sequence[Charged]) -> None:
         """Count what a request did cost, and free the rest of what was set aside for it."""
         self.reserved_usd -= reserved_usd
-        if all(judgment.cost_usd is not None for judgment in judgments):
-            self.spent_usd += sum(judgment.cost_usd or 0.0 for judgment in judgments)
-        elif any(judgment.duration_ms is not None or judgment.error in _PERHAPS_BILLED for judgment in judgments):
+        if all(answer.cost_usd is not None for answer in answers):
+            self.spent_usd += sum(answer.cost_usd or 0.0 for answer in answers)
+        elif any(answer.duration_ms is not None or answer.error in _PERHAPS_BILLED for answer in answers):
             self.spent_usd += reserved_usd
 
 

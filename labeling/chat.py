@@ -33,13 +33,17 @@ _RAW_LIMIT = 4000
 
 @dataclass(frozen=True)
 class Request:
-    """All that can change an answer. `loose_schema` is `schema` without limits of length."""
+    """All that can change an answer. `loose_schema` is `schema` without limits of length.
+
+    `asks_for` names the answer to the server. Log-probabilities are asked for where the schema allows a set of labels.
+    """
 
     model: str
     messages: tuple[Message, ...]
     schema: Mapping[str, object]
     loose_schema: Mapping[str, object]
     sampling: Mapping[str, float | int]
+    asks_for: str = "judgment"
 
     @cached_property
     def request_id(self) -> str:
@@ -152,13 +156,13 @@ def request_body(request: Request, form: Form) -> dict[str, Any]:
         sampling["max_completion_tokens"] = sampling.pop("max_tokens")
     body: dict[str, Any] = {name: value for name, value in sampling.items() if name not in form.dropped}
     body |= {"model": request.model, "messages": list(request.messages)}
-    if "logprobs" not in form.dropped:
+    if "logprobs" not in form.dropped and allowed_labels(request.schema):
         body |= {"logprobs": True, "top_logprobs": _ALTERNATIVES}
     if form.answer_form.startswith("json_schema"):
         schema = request.schema if form.answer_form == LADDER[0] else request.loose_schema
         body["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": "judgment", "strict": True, "schema": schema},
+            "json_schema": {"name": request.asks_for, "strict": True, "schema": schema},
         }
         return body
     if form.answer_form == "json_object":
@@ -195,8 +199,8 @@ def read_completion(text: str, request: Request, *, duration_ms: int) -> Reply |
 
 
 def allowed_labels(schema: Mapping[str, Any]) -> list[str]:
-    """Return the labels that a schema of answers allows."""
-    labels: list[str] = schema["properties"]["label"]["enum"]
+    """Return the labels that a schema of answers allows; none where the answer holds no label."""
+    labels: list[str] = schema["properties"].get("label", {}).get("enum", [])
     return labels
 
 

@@ -6,10 +6,8 @@ asked about again, and what has been answered is lost only if the machine dies w
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,6 +15,7 @@ from labeling.budget import Budget
 from labeling.endpoint import TRANSIENT
 from labeling.recording import Recorder
 from labeling.stages import Answered, Stage
+from labeling.stopping import ending_on_signals
 from store.database import Store
 from store.errors import ProviderError
 from store.judge_queue import PairToJudge, count_unsettled, queue_pairs, queued_pairs
@@ -119,7 +118,7 @@ class Run:
         unsettled = queue_pairs(self._store, work.policy, work.judge_id, retry=work.retry)
         self._total = unsettled if work.limit is None else min(unsettled, work.limit)
         self._progress.start(f"judging with {self.result.model}", self._total)
-        with self._ending_on_signals():
+        with ending_on_signals(self._interrupt):
             try:
                 while not self._stopping and (self._tasks or self._more()):
                     self._hand_out()
@@ -140,29 +139,9 @@ class Run:
         if self._fatal:
             raise self._fatal
 
-    @contextlib.contextmanager
-    def _ending_on_signals(self) -> Iterator[None]:
-        """Let the first Ctrl-C or SIGTERM end the run in good order; a second one ends it as usual."""
-        loop = asyncio.get_running_loop()
-        handled: list[int] = []
-
-        def stop() -> None:
-            self.result.interrupted = True
-            self._stop()
-            release()
-
-        def release() -> None:
-            while handled:
-                loop.remove_signal_handler(handled.pop())
-
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stop)
-                handled.append(number)
-        try:
-            yield
-        finally:
-            release()
+    def _interrupt(self) -> None:
+        self.result.interrupted = True
+        self._stop()
 
     def _stop(self, because: BaseException | None = None) -> None:
         self._fatal = self._fatal or because

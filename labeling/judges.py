@@ -85,15 +85,27 @@ def _shown(examples: ExamplePool | None) -> dict[str, object]:
     return {"examples": {"set": examples.example_set_id, "prompt": FEW_SHOT}} if examples else {}
 
 
+def endpoint_url(base_url: str | None, api_key_env: str) -> str | None:
+    """Return the address of the endpoint that is configured; None where there is neither an address nor a key.
+
+    Raises:
+        UsageError: it is no address of a server.
+    """
+    base_url = base_url or os.environ.get("OPENAI_BASE_URL")  # which the SDK would read anyway
+    if not base_url and secret(api_key_env) is None:
+        return None
+    url = urlsplit(base_url or OPENAI_URL)
+    if url.scheme not in ("http", "https") or "@" in url.netloc:
+        raise UsageError("the base URL must be like http://localhost:8080/v1, with no user or password in it")
+    return url.geturl().rstrip("/")
+
+
 def _base_url(stage: JudgeStage, policy: Policy) -> str:
-    base_url = stage.base_url or os.environ.get("OPENAI_BASE_URL")  # which the SDK would read anyway
-    if not base_url and secret(stage.api_key_env) is None:
+    base_url = endpoint_url(stage.base_url, stage.api_key_env)
+    if base_url is None:
         raise MissingError(
             f"no judge to ask: set {stage.api_key_env} in the environment, or name an OpenAI-compatible endpoint"
             " with --base-url or base_url in [judge] of uncited.toml",
             hint=f"uncited triage --policy {policy.name} (orders the review queue without a judge; it labels nothing)",
         )
-    url = urlsplit(base_url or OPENAI_URL)
-    if url.scheme not in ("http", "https") or "@" in url.netloc:
-        raise UsageError("the base URL must be like http://localhost:8080/v1, with no user or password in it")
-    return url.geturl().rstrip("/")
+    return base_url
