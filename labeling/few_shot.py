@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from labeling.embeddings import load_model, model_name
 from store.builds import list_builds
 from store.database import Store
 from store.embeddings import embedded
+from store.encoders import load_model, model_name
 from store.errors import MissingError
 from store.example_sets import (
     LabelledPair,

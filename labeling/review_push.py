@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from labeling.argilla_client import usernames, workspace_id
-from labeling.embeddings import model_name, pair_vectors
+from labeling.embeddings import pair_vectors
 from labeling.review_dataset import (
     Dataset,
     ensure_dataset,
@@ -30,6 +30,7 @@ from labeling.review_layout import CONTENT, ENCODED_BY, QUEUE, VECTOR, record
 from labeling.review_places import set_places
 from labeling.review_queue import QueuedPair, review_queue
 from store.database import Store
+from store.encoders import model_name
 from store.errors import MissingError
 from store.policies import Policy, policy_versions
 from store.progress import Progress, silent

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from labeling.embeddings import load_model, model_name
 from labeling.scoring import Scored, Scorer, score_scope
 from store.database import Store
+from store.encoders import load_model, model_name
 from store.judge_queue import set_scope
 from store.policies import Policy
 from store.progress import Progress, silent
