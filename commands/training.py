@@ -46,6 +46,7 @@ def build(
             session.store,
             session.policy(policy),
             resolution=session.workspace.settings.review.resolution,
+            propagate=session.workspace.settings.review.propagate,
             judge_labels=judge_labels,
             uncertified=uncertified,
             test_share=test_share,
@@ -162,7 +163,8 @@ def evaluate(
         return
     _print_ranking(out, "Ranking the labelled chunks of each query", result.labelled)
     _print_ranking(out, f"Searching {result.pool:,} chunks; those without a label count as wrong", result.collection)
-    out.line(f"{percent(result.human_share)} of the {result.labels} test labels are people's, the rest a judge's")
+    share = percent(result.human_share)
+    out.line(f"{share} of the {result.labels} test labels are people's, the rest a judge's or propagated")
     if result.left_out:
         out.line(f"{result.left_out} test queries without a positive are left out")
 

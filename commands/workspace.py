@@ -39,7 +39,8 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
     from store.status import workspace_status
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        result = workspace_status(session.store, resolution=session.workspace.settings.review.resolution)
+        review = session.workspace.settings.review
+        result = workspace_status(session.store, resolution=review.resolution, propagate=review.propagate)
         if session.out.json(result):
             return
         session.out.table("Logs", result.log._fields, [result.log])

@@ -15,7 +15,7 @@ from store.ids import canonical_json, content_id
 
 Split = Literal["train", "test"]
 
-_LABELS = ("pair_id", "split", "split_group", "label", "role", "source")
+_LABELS = ("pair_id", "split", "split_group", "label", "role", "source", "propagated_from")
 _TRIPLETS = ("split", "anchor_id", "positive_id", "negative_id")
 
 
@@ -44,7 +44,7 @@ def add_build(
         store: where to.
         policy_id: the policy version whose roles were applied.
         settings: JSON values only.
-        labels: columns pair_id, split, split_group, label, role, source.
+        labels: columns pair_id, split, split_group, label, role, source, propagated_from.
         triplets: columns split, anchor_id, positive_id, negative_id.
     """
     labels = labels.select(_LABELS).sort_by([(name, "ascending") for name in _LABELS])
@@ -208,8 +208,8 @@ def build_labels(store: Store, build_id: str) -> pa.Table:
     """Return the labels that a build froze, with texts.
 
     Returns:
-        Columns pair_id, split, split_group, label, role, source, anchor_id, chunk_id, anchor, chunk; ordered by
-        anchor_id, pair_id.
+        Columns pair_id, split, split_group, label, role, source, propagated_from, anchor_id, chunk_id, anchor, chunk;
+        ordered by anchor_id, pair_id.
     """
     return store.table(
         """

@@ -6,12 +6,15 @@ import pyarrow as pa
 
 from store.database import Store
 from store.policies import Policy
+from store.propagation import Propagate, compare_pairs
 
-LabelSource = Literal["human", "judge"]
+LabelSource = Literal["human", "propagated", "judge"]
 Resolution = Literal["majority", "strict", "adjudicated"]
 
 
-def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution = "majority") -> pa.Table:
+def labelled_candidates(
+    store: Store, policy: Policy, *, resolution: Resolution = "majority", propagate: Propagate = "none"
+) -> pa.Table:
     """Return every candidate pair of a policy with its label, where it has one.
 
     Args:
@@ -20,21 +23,26 @@ def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution 
         resolution: what makes one label of several people's answers. `majority`: an adjudication, else what most
             reviewers said; `strict`: what all of them said; `adjudicated`: what all of them said, else an
             adjudication. People who settled nothing still outrank the judge: the pair has no label then.
+        propagate: whether what people settled about a pair is lent to its duplicates that nobody answered
+            (see `store.propagation`).
 
     Returns:
         Columns pair_id, anchor_id, anchor, chunk_id, chunk, proposed, rank, score, sources (list of strings),
         duplicate_of (chunk_id or null), documents (sorted list of the source documents of the chunk), label,
-        source ('human', 'judge', or null where nobody answered), judge_id (where source is 'judge'), reviewed (a
-        person answered, if only to discard), reviewers (sorted list of those who answered); ordered by anchor_id,
-        pair_id.
+        source ('human', 'propagated', 'judge', or null where nobody answered), judge_id (where source is 'judge'),
+        propagated_from and similarity (where source is 'propagated': the pair that people answered, and how alike the
+        chunks are), reviewed (a person answered, if only to discard), reviewers (sorted list of those who answered);
+        ordered by anchor_id, pair_id.
     """
+    compare_pairs(store, policy, propagate)
     return store.table(
         """
         WITH documents AS (
             SELECT chunk_id, list_sort(list_distinct(list(document))) AS documents
             FROM chunk_names WHERE document IS NOT NULL GROUP BY chunk_id
         ), answered AS (
-            SELECT pair_id, label, source, judge_id FROM labels($resolution)
+            SELECT pair_id, label, source, judge_id, propagated_from, similarity
+            FROM labels($resolution, propagate := $propagate)
             WHERE labelling_fingerprint = $fingerprint
         ), people AS (
             SELECT pair_id, list_sort(list_distinct(list(reviewer))) AS reviewers
@@ -44,7 +52,8 @@ def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution 
                candidate_pairs.chunk_id, chunks.text AS chunk, proposed, rank, score, sources, duplicate_of,
                coalesce(documents, []) AS documents, answered.label,
                CASE WHEN answered.label IS NOT NULL THEN answered.source END AS source,
-               answered.judge_id, coalesce(answered.source = 'human', false) AS reviewed,
+               answered.judge_id, answered.propagated_from, answered.similarity,
+               coalesce(answered.source = 'human', false) AS reviewed,
                coalesce(reviewers, []) AS reviewers
         FROM candidate_pairs
         JOIN anchors ON anchors.anchor_id = candidate_pairs.anchor_id
@@ -55,7 +64,12 @@ def labelled_candidates(store: Store, policy: Policy, *, resolution: Resolution 
         WHERE policy_name = $policy
         ORDER BY candidate_pairs.anchor_id, candidate_pairs.pair_id
         """,
-        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
+        {
+            "policy": policy.name,
+            "fingerprint": policy.labelling_fingerprint,
+            "resolution": resolution,
+            "propagate": propagate,
+        },
     )
 
 

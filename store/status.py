@@ -8,16 +8,22 @@ from store.database import Store
 from store.interactions import LogCounts, log_counts
 from store.labels import Resolution
 from store.policies import list_policies
+from store.propagation import Propagate, compare_pairs
 
 
 class PolicyStatus(NamedTuple):
-    """How far one policy is. All but `builds` count candidate pairs; `labelled` ones have a label of either source."""
+    """How far one policy is.
+
+    All but `builds` count candidate pairs; `labelled` ones have a label of any source, `propagated` ones that of a
+    duplicate which people reviewed.
+    """
 
     policy: str
     version: int
     candidates: int
     judged: int
     reviewed: int
+    propagated: int
     labelled: int
     builds: int
 
@@ -31,13 +37,14 @@ class Status:
     next_command: str
 
 
-def workspace_status(store: Store, *, resolution: Resolution = "majority") -> Status:
-    """Count what the stations of the pipeline hold; `resolution` as for `store.labels.labelled_candidates`."""
+def workspace_status(store: Store, *, resolution: Resolution = "majority", propagate: Propagate = "none") -> Status:
+    """Count what the stations hold; `resolution` and `propagate` as for `store.labels.labelled_candidates`."""
     log = log_counts(store)
     built = [build.policy_id for build in list_builds(store)]
     policies = []
     for policy in list_policies(store):
         ids = store.rows("SELECT DISTINCT policy_id FROM policies WHERE name = ?", [policy.name])
+        compare_pairs(store, policy, propagate)
         counts = store.rows(
             """
             SELECT count(*) AS candidates,
@@ -45,11 +52,18 @@ def workspace_status(store: Store, *, resolution: Resolution = "majority") -> St
                        WHERE labelling_fingerprint = $fingerprint)) AS judged,
                    count(*) FILTER (pair_id IN (SELECT pair_id FROM human_labels
                        WHERE labelling_fingerprint = $fingerprint)) AS reviewed,
-                   count(*) FILTER (pair_id IN (SELECT pair_id FROM labels($resolution)
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM propagated_labels($resolution, $propagate)
+                       WHERE labelling_fingerprint = $fingerprint)) AS propagated,
+                   count(*) FILTER (pair_id IN (SELECT pair_id FROM labels($resolution, propagate := $propagate)
                        WHERE labelling_fingerprint = $fingerprint AND label IS NOT NULL)) AS labelled
             FROM candidate_pairs WHERE policy_name = $policy
             """,
-            {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution},
+            {
+                "policy": policy.name,
+                "fingerprint": policy.labelling_fingerprint,
+                "resolution": resolution,
+                "propagate": propagate,
+            },
         )[0]
         builds = sum(built.count(str(row["policy_id"])) for row in ids)
         numbers = {name: int(str(value)) for name, value in counts.items()}

@@ -111,7 +111,21 @@ class ReviewSettings(_Section):
     audit_share: float = Field(default=0.1, ge=0, le=1)  # of the pairs: drawn at random, answered blind
     overlap: Overlap = Overlap()
     resolution: Literal["majority", "strict", "adjudicated"] = "majority"
+    propagate: Literal["none", "exact", "near"] = "none"  # whether a label is lent to duplicates of the pair
     similarity_model: str = "sentence-transformers/all-MiniLM-L6-v2"  # behind Find similar; "" for none
+
+
+class SynthesisSettings(_Section):
+    """The `[synthesis]` table: who writes questions, and how they are checked. Without a model, the judge's writes."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = Field(default=8, ge=1, le=512)
+    max_tokens: int = Field(default=600, ge=16)
+    timeout_s: float = Field(default=60.0, gt=0)
+    personas: tuple[Annotated[str, Field(min_length=1, max_length=300)], ...] = ()  # none: six that are built in
+    retrieval_model: str = ""  # SentenceTransformer that looks for the chunk of each question too; "": BM25 alone
 
 
 class Price(_Section):
@@ -127,6 +141,7 @@ class Settings(_Section):
 
     judge: JudgeSettings = JudgeSettings()
     review: ReviewSettings = ReviewSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
     prices: dict[str, Price] = {}
 
 

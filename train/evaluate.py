@@ -70,7 +70,7 @@ class Evaluation:
     takes all queries with a positive.
 
     `left_out` counts the test queries without a positive. `human_share` is the share of the test labels that people
-    gave; the rest are a judge's. The pool is `pool` of the collection's chunks.
+    gave; the rest are a judge's or propagated. The pool is `pool` of the collection's chunks.
     """
 
     build_id: str

@@ -8,6 +8,7 @@ from store.database import Store
 from store.errors import MissingError
 from store.labels import LabelSource, Resolution, labelled_candidates
 from store.policies import Policy, Role
+from store.propagation import Propagate
 from train.alike import Alike
 
 
@@ -27,12 +28,18 @@ class Labelled(NamedTuple):
     label: str
     source: LabelSource
     judge_id: str | None
+    propagated_from: str | None
     reviewers: Sequence[str]
     role: Role
 
 
 def usable_labels(
-    store: Store, policy: Policy, *, trusts_judge: Callable[[str], bool], resolution: Resolution
+    store: Store,
+    policy: Policy,
+    *,
+    trusts_judge: Callable[[str], bool],
+    resolution: Resolution,
+    propagate: Propagate = "none",
 ) -> tuple[list[Labelled], dict[str, int]]:
     """Return the candidates whose label has a part in training, and how many of the others there are of each kind.
 
@@ -41,7 +48,7 @@ def usable_labels(
     Raises:
         MissingError: there are no candidates, or no label that may be used.
     """
-    found = labelled_candidates(store, policy, resolution=resolution)
+    found = labelled_candidates(store, policy, resolution=resolution, propagate=propagate)
     if not found.num_rows:
         raise MissingError(
             f"policy {policy.name!r} has no candidates yet",
@@ -50,9 +57,10 @@ def usable_labels(
     tally: Counter[str | None] = Counter()
     judged_only = 0
     places = []
-    answers = zip(*(found[name].to_pylist() for name in ("pair_id", "label", "reviewed", "duplicate_of")), strict=True)
-    for place, (pair_id, label, reviewed, duplicate_of) in enumerate(answers):
-        usable = reviewed or (label is not None and trusts_judge(pair_id))
+    columns = ("pair_id", "label", "source", "reviewed", "duplicate_of")
+    answers = zip(*(found[name].to_pylist() for name in columns), strict=True)
+    for place, (pair_id, label, source, reviewed, duplicate_of) in enumerate(answers):
+        usable = reviewed or source == "propagated" or (label is not None and trusts_judge(pair_id))
         role = policy.role(label) if usable and label is not None else None
         why = _why_left_out(role, usable=usable, is_duplicate=duplicate_of is not None)
         tally[why] += 1

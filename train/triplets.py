@@ -11,6 +11,7 @@ from store.database import Store
 from store.errors import MissingError, UsageError
 from store.labels import Resolution
 from store.policies import Policy, Role
+from store.propagation import Propagate
 from train.alike import Alike, alike_chunks, alike_queries
 from train.labelled import Labelled, usable_labels, without_hidden_positives
 from train.splits import Groups, Split, assign_splits, split_groups
@@ -27,10 +28,11 @@ class BuildResult:
     """A build and what went into it.
 
     `counts` is a flat table for people, in the order of the pipeline. The candidates are the sum of: human_positives,
-    human_negatives, judge_positives, judge_negatives, guarded, duplicates, excluded, undecided, unreviewed.
+    human_negatives, propagated_positives, propagated_negatives, judge_positives, judge_negatives, guarded, duplicates,
+    excluded, undecided, unreviewed.
 
     - candidates: pairs put forward under the policy
-    - human_*, judge_*: labels in the build, by who gave them
+    - human_*, propagated_*, judge_*: labels in the build, by who gave them; what people gave a duplicate is propagated
     - promoted: candidate negatives that turned out positive; demoted: candidate positives that turned out negative
     - guarded: labelled negative, but (nearly) the text of a positive of the same query; left out
     - duplicates: (nearly) the text of a cited chunk, and not labelled positive; left out
@@ -58,7 +60,7 @@ class BuildResult:
 
     @property
     def judge_labels(self) -> int:
-        """How many labels of the build no person has seen."""
+        """How many labels of the build are a judge's."""
         return self.counts["judge_positives"] + self.counts["judge_negatives"]
 
 
@@ -67,6 +69,7 @@ def build(
     policy: Policy,
     *,
     resolution: Resolution = "majority",
+    propagate: Propagate = "none",
     judge_labels: bool = False,
     uncertified: bool = False,
     test_share: float = 0.3,
@@ -76,7 +79,7 @@ def build(
     """Make a build of a policy from the labels as they stand, and store it; from the same labels it is the same build.
 
     For each query every positive meets up to `negatives_per_positive` of its negatives: those that people labelled
-    before a judge's, best-ranked first, and starting further down the list for each positive, so that all are used
+    before the others, best-ranked first, and starting further down the list for each positive, so that all are used
     where there are enough positives. Queries are split by group (see `train.splits`), and nothing that a test query is
     to find, or nearly that, stands anywhere in the train triplets.
 
@@ -84,6 +87,7 @@ def build(
         store: where the labels are, and where the build goes.
         policy: its newest version; the roles are its.
         resolution: what makes one label of several people's answers (see `store.labels.labelled_candidates`).
+        propagate: whether what people labelled lends its label to duplicates (see `store.propagation`).
         judge_labels: use a judge's label where no person answered and a certificate speaks about it.
         uncertified: use all of a judge's labels, though nobody knows how many of them are wrong.
         test_share: of the queries, from 0 (no test split) to below 1.
@@ -108,6 +112,7 @@ def build(
         policy,
         trusts_judge=lambda pair_id: uncertified or pair_id in certified.pair_ids,
         resolution=resolution,
+        propagate=propagate,
     )
     chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
     queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
@@ -128,6 +133,7 @@ def build(
     settings: dict[str, object] = {
         "policy_version": policy.version,
         "resolution": resolution,
+        "propagate": propagate,
         "judge_labels": judge_labels,
         "uncertified": uncertified,
         "certificates": list(certified.certificate_ids),
@@ -219,6 +225,8 @@ def _count_labels(counts: dict[str, int], labelled: list[Labelled], guarded: int
     counts |= {
         "human_positives": tally["human", "positive"],
         "human_negatives": tally["human", "negative"],
+        "propagated_positives": tally["propagated", "positive"],
+        "propagated_negatives": tally["propagated", "negative"],
         "judge_positives": tally["judge", "positive"],
         "judge_negatives": tally["judge", "negative"],
         "promoted": turned["negative", "positive"],
@@ -272,6 +280,7 @@ def _label_table(labelled: list[Labelled], groups: Groups, splits: Mapping[str, 
             "label": pa.array([row.label for row in labelled], pa.string()),
             "role": pa.array([row.role for row in labelled], pa.string()),
             "source": pa.array([row.source for row in labelled], pa.string()),
+            "propagated_from": pa.array([row.propagated_from for row in labelled], pa.string()),
         }
     )
 
