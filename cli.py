@@ -16,6 +16,7 @@ from commands import (
     judge,
     judge_batch,
     judge_reports,
+    lineage,
     policy,
     review,
     reviewers,
@@ -52,6 +53,7 @@ app.command()(training.build)
 app.command()(training.export)
 app.command()(training.train)
 app.command()(training.evaluate)
+app.command()(lineage.lineage)
 app.command()(workspace.status)
 app.command()(workspace.demo)
 

@@ -16,15 +16,24 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 from labeling.untrusted_text import visible
 from store.errors import UserError
+
+
+class Branch(NamedTuple):
+    """A line of a tree, or several, and what hangs on it."""
+
+    text: str
+    branches: "Sequence[Branch]" = ()
 
 
 class Output:
@@ -57,6 +66,16 @@ class Output:
         for row in cells:
             table.add_row(*(escape(visible(text)) for text, _ in row))
         self.console.print(table)
+
+    def tree(self, root: Branch) -> None:
+        """Print a tree; square brackets in its texts stay what they are."""
+
+        def grow(tree: Tree, branch: Branch) -> Tree:
+            for inner in branch.branches:
+                grow(tree.add(Text(visible(inner.text))), inner)
+            return tree
+
+        self.console.print(grow(Tree(Text(visible(root.text))), root))
 
     def note(self, text: str) -> None:
         """Say something besides the result."""
