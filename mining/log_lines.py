@@ -87,6 +87,10 @@ class LogFile:
                 f"{self.name}: the gzip data is damaged after line {number}: {error}", hint=f"gzip -t {self.name}"
             ) from error
         read(self.size - told)
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise InvalidDataError if the file has been written to since it was opened."""
         now = os.fstat(self.raw.fileno())
         if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
             raise InvalidDataError(f"{self.name} was written to while it was read; import it when it is complete")
