@@ -1,27 +1,35 @@
 """The library: log interactions from an application, open a workspace, load a build.
 
-import uncited
+import uncited  # the standard library is all it needs until a workspace is opened
 
 uncited.log("interactions.jsonl", query, retrieved=[{"chunk_id": "a", "text": "..."}], cited=["a"])
+tracer_provider.add_span_processor(uncited.span_processor("spans.jsonl"))  # or by OpenTelemetry
 
 with uncited.open("my-workspace") as store: ...
 dataset = uncited.load_build("my-workspace", policy="answers-the-question")
 dataset["train"]  # anchor, positive, negative: what SentenceTransformerTrainer takes
 """
 
+import contextlib
+import errno
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
     from store.database import Store
 
-__all__ = ["load_build", "log", "open"]
+__all__ = ["load_build", "log", "open", "span_processor"]
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 def log(
@@ -29,36 +37,164 @@ def log(
     query: str,
     *,
     retrieved: Sequence[Mapping[str, Any]],
-    cited: Sequence[str],
+    cited: Sequence[str] | None = None,
+    sample_rate: float = 1.0,
+    redact: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+    rotate_bytes: int | None = None,
     **fields: object,
-) -> None:
+) -> bool:
     """Append one interaction to a JSON Lines file that `uncited import` reads.
 
-    The line goes out in one write to a file opened for appending, so that several processes may log to one file
-    and a crash leaves no torn line between whole ones.
+    The line goes out in one write to a file opened for appending, so that several threads and processes may log to one
+    file. What a full disk or a power failure tore off is closed by the next call: it costs that line and no other.
+
+    `functools.partial(uncited.log, "interactions.jsonl", redact=scrub)` spares repeating what never changes.
 
     Args:
         file: where to; made if it is missing.
         query: what was asked.
         retrieved: the ranked chunks, best first: `chunk_id`, `text`, and optionally `score`, `kind`, `document`,
             `title`. A missing `rank` is the position.
-        cited: the ids of the chunks that the answer cited; may be empty.
+        cited: the ids of the chunks that the answer cited; may be empty. None: import reads them from the answer
+            (`uncited import --citations`).
+        sample_rate: the share of the queries to log. The hash of a query decides, so that all answers to one are
+            logged or none, in every process.
+        redact: gets the line as it would be written and returns what to write, or None for nothing: the place to
+            take out personal data. If it raises, nothing is written.
+        rotate_bytes: once the file holds so many bytes it is renamed to `NAME-TIME-NUMBER.jsonl`, beside it.
         fields: any other field of the format: `interaction_id`, `query_id`, `answer`, `source`, `signals`, `time`
             (default: now).
+
+    Returns:
+        Whether the line was written.
+
+    Raises:
+        OSError: it could not be written.
+        TypeError: JSON cannot hold a value.
+        ValueError: `sample_rate` is no share, or a text is no Unicode (it holds half a surrogate pair).
     """
-    line = {
+    if not _sampled(query, sample_rate):
+        return False
+    line: dict[str, Any] = {
         "query": query,
         "time": datetime.now(UTC).isoformat(),
         **fields,
         "retrieved": [{"rank": rank, **chunk} for rank, chunk in enumerate(retrieved, start=1)],
-        "cited": list(cited),
     }
-    written = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    if cited is not None:
+        line["cited"] = list(cited)
+    if sample_rate < 1:
+        line["sample_rate"] = sample_rate
+    kept = line if redact is None else redact(line)
+    if kept is not None:
+        _append(file, kept, rotate_bytes)
+    return kept is not None
+
+
+def span_processor(
+    file: str | Path,
+    *,
+    sample_rate: float = 1.0,
+    redact: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+    rotate_bytes: int | None = None,
+) -> "SpanProcessor":
+    """Make an OpenTelemetry span processor that appends the spans of retrieval to a file that `uncited import` reads.
+
+    `TracerProvider().add_span_processor(uncited.span_processor("spans.jsonl"))`. It keeps the spans that follow the
+    OpenInference conventions (https://arize-ai.github.io/openinference/spec/semantic_conventions.html) and of them
+    what import reads: what was asked, retrieved, reranked and answered. Nothing is held in memory: a span is written
+    when it ends, and import puts those of a trace together. What goes wrong is logged under the name `uncited` and
+    never raised, since the application has other things to do.
+
+    Args:
+        file: where to.
+        sample_rate: the share of the traces to log; the trace's id decides.
+        redact: as for `log`; gets a span.
+        rotate_bytes: as for `log`.
+
+    Raises:
+        ImportError: the package `opentelemetry-sdk` is not installed.
+    """
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Processor(SpanProcessor):  # type: ignore[misc]
+        """Writes spans as they end."""
+
+        def on_end(self, span: "ReadableSpan") -> None:
+            try:
+                self._write(span)
+            except Exception:
+                logging.getLogger("uncited").exception("a span was not logged to %s", file)
+
+        def _write(self, span: "ReadableSpan") -> None:
+            line = _span_line(span)
+            if line is None or not _sampled(line["context"]["trace_id"], sample_rate):
+                return
+            kept = line if redact is None else redact(line)
+            if kept is not None:
+                _append(file, kept, rotate_bytes)
+
+    return Processor()
+
+
+_KIND = "openinference.span.kind"
+_RETRIEVING = (_KIND, "input.", "output.", "retrieval.", "reranker.", "annotations.", "evaluations.")
+_ANSWERING = (_KIND, "output.", "llm.output_messages.", "annotations.", "evaluations.")  # prompts stay where they are
+_SPAN_KEYS = {
+    **dict.fromkeys(("RETRIEVER", "RERANKER"), _RETRIEVING),
+    **dict.fromkeys(("CHAIN", "AGENT", "LLM"), _ANSWERING),
+}
+
+
+def _span_line(span: "ReadableSpan") -> dict[str, Any] | None:
+    """Return of a span what import reads; None where it has no part in a retrieval."""
+    attributes = span.attributes or {}
+    context = span.get_span_context()
+    keys = _SPAN_KEYS.get(str(attributes.get(_KIND)).upper())
+    if keys is None or context is None:
+        return None
+    return {
+        "name": span.name,
+        "context": {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"},
+        "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
+        "start_time": _iso(span.start_time),
+        "end_time": _iso(span.end_time),
+        "attributes": {key: value for key, value in attributes.items() if key.startswith(keys)},
+    }
+
+
+def _iso(nanoseconds: int | None) -> str | None:
+    return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
+
+
+def _sampled(key: str, rate: float) -> bool:
+    if not 0 <= rate <= 1:
+        raise ValueError(f"sample_rate = {rate} is no share between 0 and 1")
+    return rate == 1 or zlib.crc32(key.encode(errors="surrogatepass")) < rate * 2**32
+
+
+def _append(file: str | Path, line: Mapping[str, Any], rotate_bytes: int | None) -> None:
+    written = (_JSON.encode(line) + "\n").encode()
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, written)
+        before = os.fstat(descriptor)
+        is_torn = before.st_size > 0 and os.pread(descriptor, 1, before.st_size - 1) != b"\n"
+        if is_torn:
+            written = b"\n" + written
+        if os.write(descriptor, written) < len(written):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        if rotate_bytes is not None and before.st_size + len(written) >= rotate_bytes:
+            _rotate(Path(file), before)
     finally:
         os.close(descriptor)
+
+
+def _rotate(file: Path, written_to: os.stat_result) -> None:
+    """Give the file another name, unless another process did so already."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(file.stat(), written_to):
+            file.rename(file.with_name(f"{file.stem}-{stamp}-{os.getpid()}{file.suffix}"))
 
 
 def open(workspace: str | Path) -> "Store":

@@ -1,7 +1,11 @@
 import json
 import multiprocessing
+import subprocess
+import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +79,130 @@ def test_a_build_that_is_not_there_is_missing(tmp_path: Path) -> None:
         uncited.load_build(root, policy="answers")
     with pytest.raises(MissingError, match="not an uncited workspace"):
         uncited.open(tmp_path / "nowhere")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_query_is_sampled_with_all_its_answers(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    queries = [f"query {n}?" for n in range(2000)]
+    for query in queries * 2:
+        uncited.log(file, query, retrieved=CHUNKS, cited=[], sample_rate=0.25)
+    logged = Counter(line["query"] for line in lines(file))
+    assert 400 < len(logged) < 600  # 500 is expected; the bounds are five standard deviations away
+    assert set(logged.values()) == {2}
+    assert {line["sample_rate"] for line in lines(file)} == {0.25}
+    assert not uncited.log(tmp_path / "none.jsonl", "q", retrieved=[], sample_rate=0)
+    with pytest.raises(ValueError, match="no share"):
+        uncited.log(file, "q", retrieved=[], sample_rate=10)
+
+
+def test_what_redaction_takes_out_never_reaches_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+
+    def scrub(line: dict[str, Any]) -> dict[str, Any] | None:
+        if "delete me" in line["query"]:
+            return None
+        return line | {"query": line["query"].replace("ann@example.org", "[mail]"), "user": None}
+
+    assert uncited.log(file, "who is ann@example.org?", retrieved=CHUNKS, cited=[], redact=scrub, user="ann")
+    assert not uncited.log(file, "delete me", retrieved=CHUNKS, cited=[], redact=scrub)
+    with pytest.raises(KeyError):
+        uncited.log(file, "a secret", retrieved=CHUNKS, cited=[], redact=lambda line: {"query": line["nothing"]})
+    (line,) = lines(file)
+    assert (line["query"], line["user"]) == ("who is [mail]?", None)
+
+
+def test_a_full_file_is_put_aside_and_nothing_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    for number in range(40):
+        uncited.log(file, f"{number}?", retrieved=CHUNKS, cited=["a"], rotate_bytes=1000)
+    files = sorted(tmp_path.glob("log*.jsonl"))
+    assert len(files) > 5
+    assert all(1000 <= other.stat().st_size < 1500 for other in files if other != file)
+    assert sorted(int(line["query"][:-1]) for other in files for line in lines(other)) == list(range(40))
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        assert import_files(store, files).interactions == 40
+
+
+def log_and_rotate(file: Path, process: int) -> None:
+    for number in range(200):
+        uncited.log(file, f"{process}-{number}?", retrieved=CHUNKS, cited=[], rotate_bytes=2000)
+
+
+def test_processes_that_rotate_one_file_lose_nothing(tmp_path: Path) -> None:
+    workers = [
+        multiprocessing.get_context("spawn").Process(target=log_and_rotate, args=(tmp_path / "log.jsonl", n))
+        for n in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len({line["query"] for file in tmp_path.glob("*.jsonl") for line in lines(file)}) == 600
+
+
+FULL_DISK = """
+import resource, sys, uncited
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for number in range(9):
+    uncited.log(sys.argv[1], f"{number}?", retrieved=[{"chunk_id": "a", "text": "x" * 200}], cited=[])
+"""
+
+
+def test_a_line_that_a_full_disk_tore_costs_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    ended = subprocess.run([sys.executable, "-c", FULL_DISK, file], capture_output=True, text=True, check=False)
+    assert "OSError" in ended.stderr
+    assert not file.read_bytes().endswith(b"\n")
+    whole = file.read_bytes().count(b"\n")
+    assert uncited.log(file, "after?", retrieved=CHUNKS, cited=[])
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        done = import_files(store, [file], skip_invalid=True)
+    assert (done.interactions, done.rejected) == (whole + 1, 1)
+
+
+def test_logging_needs_the_standard_library_only(tmp_path: Path) -> None:
+    code = (
+        "import sys, uncited; uncited.log(sys.argv[1], 'q', retrieved=[], cited=[]);"
+        "print([name for name in sys.modules if name in sys.argv[2:]])"
+    )
+    heavy = ["duckdb", "pandas", "torch", "pydantic", "numpy", "typer", "opentelemetry", "store", "mining"]
+    command = [sys.executable, "-c", code, str(tmp_path / "log.jsonl"), *heavy]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_spans_of_a_traced_application_can_be_imported(tmp_path: Path) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    file = tmp_path / "spans.jsonl"
+    provider = TracerProvider()
+    provider.add_span_processor(uncited.span_processor(file))
+    tracer = provider.get_tracer("application")
+    with tracer.start_as_current_span("chain", attributes={"openinference.span.kind": "CHAIN"}) as chain:
+        with tracer.start_as_current_span("search", attributes={"openinference.span.kind": "RETRIEVER"}) as search:
+            search.set_attribute("input.value", "how long does a flea live?")
+            for place, (name, text) in enumerate([("a", "A flea lives 100 days."), ("b", "Fleas jump far.")]):
+                search.set_attribute(f"retrieval.documents.{place}.document.id", name)
+                search.set_attribute(f"retrieval.documents.{place}.document.content", text)
+                search.set_attribute(f"retrieval.documents.{place}.document.score", 1 - place / 10)
+        with tracer.start_as_current_span("call", attributes={"openinference.span.kind": "LLM"}) as call:
+            call.set_attribute("input.value", "You are ... the whole prompt")
+        with tracer.start_as_current_span("embed", attributes={"openinference.span.kind": "EMBEDDING"}):
+            pass
+        chain.set_attribute("output.value", "Up to 100 days [1].")
+    assert [line["name"] for line in lines(file)] == ["search", "call", "chain"]
+    assert "whole prompt" not in file.read_text(encoding="utf-8")
+
+
+def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider()
+    provider.add_span_processor(uncited.span_processor(tmp_path))  # a folder
+    kind = {"openinference.span.kind": "RETRIEVER"}
+    with provider.get_tracer("application").start_as_current_span("search", attributes=kind):
+        pass
+    assert "a span was not logged" in caplog.text
