@@ -1,4 +1,5 @@
 import csv
+import functools
 import json
 import os
 import re
@@ -117,13 +118,13 @@ def test_commands_in_the_docs_exist_and_take_the_options_shown() -> None:
     for file in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
         shown += [(file.name, line) for line in re.findall(r"^\$ (uncited .*)$", file.read_text("utf-8"), re.MULTILINE)]
     assert shown
+    helps = functools.cache(lambda name: run(*name.split(), "--help", cwd=REPOSITORY).stdout)
     for file, line in shown:
         words = shlex.split(line.split(" && ")[0], comments=True)[1:]
         name = next((n for n in (" ".join(words[:k]) for k in (3, 2, 1)) if n in commands), line)
         assert name in commands, f"{file}: {line}"
         for option in (w for w in words if w.startswith("--")):
-            text = run(*name.split(), "--help", cwd=REPOSITORY).stdout
-            assert option in text, f"{file}: {line}: no {option}"
+            assert option in helps(name), f"{file}: {line}: no {option}"
 
 
 def test_init_twice_changes_nothing_and_a_file_in_its_place_is_named(tmp_path: Path) -> None:
