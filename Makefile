@@ -1,19 +1,24 @@
 # Two targets do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process a core; the tests of a file share what they set up, such as a server.
+PYTEST := $(BIN)/pytest -n logical --dist loadfile
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-all argilla-tests lint lock clean
+.PHONY: demo test test-slow test-all argilla-tests lint lock clean
 
 demo: .venv/.installed
 	$(BIN)/uncited demo $(DEMO_ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-slow: .venv/.installed
+	$(PYTEST) -m slow
 
 # Argilla's own unit tests against the local server's parts; `make test-all` runs them too.
 argilla-tests: .venv/.installed
