@@ -27,6 +27,7 @@ from labeling.review_dataset import (
 from labeling.review_layout import QUEUE, dataset_name
 from labeling.review_places import set_places
 from labeling.review_queue import in_waiting_order, needs_spreading
+from labeling.review_value import value_pairs
 from store.database import Store
 from store.policies import Policy, policy_versions
 from store.progress import Progress, silent
@@ -183,7 +184,8 @@ def _requeue(
         asked = [pairs[pair_id] for pair_id, found in there.items() if pair_id in pairs and not was_edited(found)]
         streams = {pair.pair_id: stream_of(there[pair.pair_id]) for pair in asked}
         seed = audit_seed(store, policy) or ""
-        waiting = in_waiting_order(policy, asked, streams, settings.overlap, seed=seed)
+        values = value_pairs(store, policy, list(pairs.values()), settings)
+        waiting = in_waiting_order(asked, streams, values, settings, seed=seed)
         moved = set_places([(pair.pair_id, there[pair.pair_id]) for pair in waiting], writing)
     refused = {pair_id for pair_id, _ in write_records(client, dataset, [*writing, *moved], silent)}
     return len([m for m in writing if m["metadata"][QUEUE] == "closed" and m["external_id"] not in refused])

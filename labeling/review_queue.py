@@ -7,18 +7,16 @@ them leave, and would come to stand close together. So they are spread anew then
 """
 
 import heapq
-import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from statistics import median
 from types import MappingProxyType
 
+from labeling.review_value import ReviewValue, by_value, value_pairs
 from store.database import Store
 from store.policies import Policy
-from store.review_streams import ReviewStream, audit_place, audit_seed, draw_streams, uniform
+from store.review_streams import ReviewStream, audit_place, audit_seed, draw_streams, drawn_streams, uniform
 from store.reviews import PairToReview, pairs_to_review
-from store.text import NEAR_DUPLICATE, Shingles, normalised, overlap, shingles
 from store.workspace import Overlap, ReviewSettings
 
 RUN = 3  # pairs of one query in a row: enough to use that it has been read, too few to tire of it
@@ -29,16 +27,25 @@ _Unit = list[PairToReview]  # near-duplicates of one query, which are answered t
 
 @dataclass(frozen=True, slots=True)
 class QueuedPair:
-    """A pair in the review queue. `order` counts from 1; `open` says whether it needs a further person's answer."""
+    """A pair in the review queue. `order` counts from 1; `open` says whether it needs a further person's answer.
+
+    The place of a targeted pair comes from its `value`; an audit pair has one too, which nothing hangs on.
+    """
 
     pair: PairToReview
     order: int
     stream: ReviewStream
     open: bool
+    value: ReviewValue
 
 
 def review_queue(
-    store: Store, policy: Policy, settings: ReviewSettings, *, answered: Mapping[str, Set[str]] = _NOBODY
+    store: Store,
+    policy: Policy,
+    settings: ReviewSettings,
+    *,
+    answered: Mapping[str, Set[str]] = _NOBODY,
+    draw: bool = True,
 ) -> list[QueuedPair]:
     """Return the pairs of a policy that go to review: first the open ones, in the order in which they are asked.
 
@@ -49,40 +56,53 @@ def review_queue(
     Args:
         store: holds the pairs.
         policy: whose pairs.
-        settings: the audit's share, and how many people answer a pair.
+        settings: the audit's share, how many people answer a pair, and whether an answer holds for duplicates.
         answered: who has answered elsewhere, by pair id, where that is not in the store yet.
+        draw: False leaves the pairs that have no stream yet without one, and orders them as targeted ones.
     """
     known = pairs_to_review(store, policy)
-    streams = draw_streams(store, policy, [pair.pair_id for pair in known], audit_share=settings.audit_share)
+    ids = [pair.pair_id for pair in known]
+    if draw:
+        streams = draw_streams(store, policy, ids, audit_share=settings.audit_share)
+    else:
+        drawn = drawn_streams(store, policy)
+        streams = {pair_id: drawn.get(pair_id, "targeted") for pair_id in ids}
     pairs = [
         replace(pair, reviewers=tuple(sorted({*pair.reviewers, *answered.get(pair.pair_id, ())}))) for pair in known
     ]
-    waiting = in_waiting_order(policy, pairs, streams, settings.overlap, seed=audit_seed(store, policy) or "")
+    values = value_pairs(store, policy, pairs, settings)
+    waiting = in_waiting_order(pairs, streams, values, settings, seed=audit_seed(store, policy) or "")
     still_open = {pair.pair_id for pair in waiting}
     done = [pair for pair in pairs if pair.pair_id not in still_open]
     return [
-        QueuedPair(pair, order, streams[pair.pair_id], pair.pair_id in still_open)
+        QueuedPair(pair, order, streams[pair.pair_id], pair.pair_id in still_open, values[pair.pair_id])
         for order, pair in enumerate([*waiting, *done], start=1)
     ]
 
 
 def in_waiting_order(
-    policy: Policy, pairs: Sequence[PairToReview], streams: Mapping[str, ReviewStream], wanted: Overlap, *, seed: str
+    pairs: Sequence[PairToReview],
+    streams: Mapping[str, ReviewStream],
+    values: Mapping[str, ReviewValue],
+    settings: ReviewSettings,
+    *,
+    seed: str,
 ) -> list[PairToReview]:
     """Return the pairs that need a further person's answer, in review order.
 
     Args:
-        policy: tells the roles of labels.
         pairs: in any order, with those who have answered them.
         streams: of each pair, by id.
-        wanted: how many people answer a pair of each stream.
+        values: of each pair, by id.
+        settings: how many people answer a pair of each stream, and whether an answer holds for duplicates.
         seed: decides what chance decides here.
     """
-    people = wanted.model_dump()
+    people = settings.overlap.model_dump()
     waiting = {pair.pair_id for pair in pairs if len(pair.reviewers) < people[streams[pair.pair_id]]}
-    if needs_spreading(wanted):
+    if needs_spreading(settings.overlap):
         pairs = [pair for pair in pairs if pair.pair_id in waiting]
-    ordered = in_review_order(policy, pairs, streams, seed=seed)
+    together = settings.propagate == "none"  # else one answer does for all of them
+    ordered = in_review_order(pairs, streams, values, seed=seed, alike_together=together)
     return [pair for pair in ordered if pair.pair_id in waiting]
 
 
@@ -96,12 +116,17 @@ def needs_spreading(wanted: Overlap) -> bool:
 
 
 def in_review_order(
-    policy: Policy, pairs: Iterable[PairToReview], streams: Mapping[str, ReviewStream], *, seed: str
+    pairs: Iterable[PairToReview],
+    streams: Mapping[str, ReviewStream],
+    values: Mapping[str, ReviewValue],
+    *,
+    seed: str,
+    alike_together: bool = True,
 ) -> list[PairToReview]:
-    """Order pairs by what a person's answer can change most, with the audit spread evenly among them.
+    """Order pairs by what a person's answer is worth, with the audit spread evenly among them.
 
-    Targeted pairs come by worth (see `_by_worth`), and queries take turns: at most `RUN` pairs of one stand in a row
-    while another waits, or fewer where much is audited. Near-duplicates of one query stand together, however many.
+    Targeted pairs come by value (see `labeling.review_value`), and queries take turns: at most `RUN` pairs of one stand
+    in a row while another waits, or fewer where much is audited. Near-duplicates of one query stand together.
 
     Audit pairs come in random order, each at a random place of its equal share of the queue, as one of a run of its
     query; near-duplicates join the first of theirs. So the audit pairs up to any point are a random sample of all.
@@ -109,16 +134,18 @@ def in_review_order(
     what these people have not answered has its audit spread evenly too.
 
     Args:
-        policy: tells the roles of labels.
         pairs: in any order.
         streams: of each pair, by id.
+        values: of each pair, by id.
         seed: decides what chance decides here.
+        alike_together: False lets near-duplicates stand apart, each where its own value puts it.
     """
     pairs = sorted(pairs, key=lambda pair: pair.pair_id)
     audit = [pair for pair in pairs if streams[pair.pair_id] == "audit"]
     targeted = [pair for pair in pairs if streams[pair.pair_id] == "targeted"]
     audit = _in_audit_order(audit, {pair.reviewers for pair in targeted}, seed)
-    joined, units = _units(_by_worth(policy, targeted), audit)
+    cluster = {p.pair_id: values[p.pair_id].group if alike_together else -n for n, p in enumerate(pairs, start=1)}
+    joined, units = _units(_by_worth(targeted, values), audit, cluster)
     limit = max(1, min(RUN, len(pairs) // len(audit))) if audit else RUN
     turns = _Turns(units, limit=limit)
     ordered: list[PairToReview] = []
@@ -162,50 +189,31 @@ def _put_into(others: Sequence[_Unit], unit: _Unit, chance: float) -> list[PairT
     return [pair for each in (*others[:place], unit, *others[place:]) for pair in each]
 
 
-def _by_worth(policy: Policy, pairs: Sequence[PairToReview]) -> list[PairToReview]:
-    """Order pairs by what an answer can change: judged and unjudged ones take turns in proportion to their numbers.
+def _by_worth(pairs: Sequence[PairToReview], values: Mapping[str, ReviewValue]) -> list[PairToReview]:
+    """Order pairs by value. Judged and unjudged ones, each in that order, take turns in proportion to their numbers.
 
-    Judged ones: first those on which judges disagree, or where the judge contradicts what the source proposed; then
-    the unsure ones; then the rest. Unjudged ones: by how much their triage score contradicts what was proposed, those
-    without a score last. Both then by rank.
+    Audit pairs look like unjudged ones: were those all at one end, whatever looks so elsewhere would be of the audit.
     """
-    scores = [pair.triage_score for pair in pairs if pair.triage_score is not None]
-    middle = median(scores) if scores else 0.0
-
-    def contest(pair: PairToReview) -> float:
-        role = policy.role(pair.label) if pair.label is not None else "excluded"
-        if pair.judges_disagree or role not in ("excluded", pair.proposed):
-            return 0
-        return 1 if role == "excluded" else 2
-
-    def agreement(pair: PairToReview) -> float:
-        if pair.triage_score is None:
-            return math.inf
-        return (pair.triage_score - middle) * (1 if pair.proposed == "positive" else -1)
-
     return _in_proportion(
-        sorted(group, key=lambda p: (key(p), p.rank if p.rank is not None else math.inf, p.pair_id))
-        for key, group in (
-            (contest, [pair for pair in pairs if pair.label is not None]),
-            (agreement, [pair for pair in pairs if pair.label is None]),
-        )
+        sorted((pair for pair in pairs if (pair.label is None) == unjudged), key=lambda pair: by_value(pair, values))
+        for unjudged in (False, True)
     )
 
 
 def _units(
-    pairs: Sequence[PairToReview], audit: Sequence[PairToReview]
+    pairs: Sequence[PairToReview], audit: Sequence[PairToReview], cluster: Mapping[str, int]
 ) -> tuple[Mapping[str, _Unit], list[tuple[int, _Unit]]]:
-    """Gather near-duplicates.
+    """Gather what stands together.
 
     Args:
         pairs: the targeted ones, best first.
         audit: the others, in their order.
+        cluster: of each pair, by id; those of one cluster stand together.
 
     Returns:
         By id of an audit pair, the targeted ones that join it; and the other units, each with the place of its best
         pair, best first.
     """
-    cluster = _clusters([*pairs, *audit])
     first: dict[int, str] = {}
     for pair in audit:
         first.setdefault(cluster[pair.pair_id], pair.pair_id)
@@ -218,48 +226,6 @@ def _units(
         else:
             units.setdefault(cluster[pair.pair_id], (place, []))[1].append(pair)
     return joined, list(units.values())
-
-
-def _clusters(pairs: Sequence[PairToReview]) -> dict[str, int]:
-    """Number the groups of pairs of one anchor whose chunks nearly repeat each other, by single link; by pair id."""
-    of_anchor: dict[str, list[PairToReview]] = defaultdict(list)
-    for pair in pairs:
-        of_anchor[pair.anchor].append(pair)
-    known: dict[str, Shingles] = {}
-    cluster: dict[str, int] = {}
-    for group in of_anchor.values():
-        for pair in group:
-            if pair.chunk not in known:
-                known[pair.chunk] = shingles(normalised(pair.chunk))
-        leaders = _linked([known[pair.chunk] for pair in group])
-        start = len(cluster)
-        cluster |= {pair.pair_id: start + leader for pair, leader in zip(group, leaders, strict=True)}
-    return cluster
-
-
-def _linked(texts: Sequence[Shingles]) -> list[int]:
-    """Return for each text the index of the first one that it is linked to by near-repetition, maybe over others.
-
-    Two sets that overlap by t or more share one of their first n - ceil(t * n) + 1 members in any common order, so
-    only those are looked up (prefix filtering: Bayardo, Ma and Srikant, WWW 2007).
-    """
-    leader = list(range(len(texts)))
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            index = leader[index]
-        return index
-
-    holders: dict[int, list[int]] = defaultdict(list)
-    for index, text in enumerate(texts):
-        rare = heapq.nsmallest(len(text) - math.ceil(NEAR_DUPLICATE * len(text) - 1e-9) + 1, text)
-        for other in {other for shingle in rare for other in holders[shingle]}:
-            if overlap(text, texts[other]) >= NEAR_DUPLICATE:
-                one, two = find(index), find(other)
-                leader[max(one, two)] = min(one, two)
-        for shingle in rare:
-            holders[shingle].append(index)
-    return [find(index) for index in range(len(texts))]
 
 
 class _Turns:

@@ -15,6 +15,8 @@ from store.ids import canonical_json, content_id
 
 Split = Literal["train", "test"]
 
+NEGATIVES_PER_POSITIVE = 16  # that a positive meets in a build, unless told otherwise
+
 _LABELS = ("pair_id", "split", "split_group", "label", "role", "source", "propagated_from")
 _TRIPLETS = ("split", "anchor_id", "positive_id", "negative_id")
 

@@ -55,7 +55,7 @@ def draw_streams(
         audit_share: the probability, from 0 to 1, with which a new pair is drawn into the audit.
     """
     fingerprint = policy.labelling_fingerprint
-    known = _drawn(store, fingerprint)
+    known = drawn_streams(store, policy)
     new = [pair for pair in dict.fromkeys(pair_ids) if pair not in known]
     if new:
         seed = audit_seed(store, policy) or secrets.token_hex(16)
@@ -117,8 +117,11 @@ def stream_counts(store: Store, policy: Policy) -> list[StreamCounts]:
     return [StreamCounts(**row) for row in rows]  # type: ignore[arg-type]
 
 
-def _drawn(store: Store, fingerprint: str) -> dict[str, ReviewStream]:
-    found = store.table("SELECT pair_id, stream FROM review_streams WHERE labelling_fingerprint = ?", [fingerprint])
+def drawn_streams(store: Store, policy: Policy) -> dict[str, ReviewStream]:
+    """Return the streams of the pairs that have been drawn under a policy's question, by pair id."""
+    found = store.table(
+        "SELECT pair_id, stream FROM review_streams WHERE labelling_fingerprint = ?", [policy.labelling_fingerprint]
+    )
     return dict(zip(found["pair_id"].to_pylist(), found["stream"].to_pylist(), strict=True))
 
 

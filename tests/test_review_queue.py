@@ -10,14 +10,24 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.review_queue import RUN, in_review_order, review_queue
+from labeling import review_queue as queue_module
+from labeling.review_queue import RUN, review_queue
+from labeling.review_value import values_of
 from store.database import Store
+from store.policies import Policy
 from store.review_streams import ReviewStream, audit_place, draw_streams, stream_counts
 from store.reviews import PairToReview, Review, add_reviews, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
 from tests.reviewing import POLICY, fill, judge, large_log, pair
 
 WORDS = ("salt", "flour", "water", "yeast", "oven", "crust", "crumb", "rye", "steam", "knead", "fold", "rest")
+
+
+def in_review_order(
+    policy: Policy, pairs: list[PairToReview], streams: Mapping[str, ReviewStream], *, seed: str
+) -> list[PairToReview]:
+    """Order pairs of which nothing is known but what stands in them."""
+    return queue_module.in_review_order(pairs, streams, values_of(policy, pairs, {}, {}), seed=seed)
 
 
 def some_pair(
@@ -36,7 +46,7 @@ def some_pair(
         kind="text",
         proposed=proposed,
         sources=("uncited",),
-        rank=number,
+        rank=number + 1,
         score=None,
         grade=None,
         reference=None,
@@ -159,7 +169,7 @@ class TestOrder:
             ordered = in_review_order(POLICY, pairs, streams, seed=seed)
             return [p.pair_id for p in ordered if streams[p.pair_id] == "audit"]
 
-        otherwise = [replace(p, label="unrelated", triage_score=-n, rank=100 - n) for n, p in enumerate(pairs)]
+        otherwise = [replace(p, label="unrelated", triage_score=-n, rank=101 - n) for n, p in enumerate(pairs)]
         assert audited(otherwise, "seed") == audited(pairs, "seed")
         assert audited(pairs, "seed") == sorted(audited(pairs, "seed"), key=lambda pair: audit_place("seed", pair))
         firsts = [audited(pairs, f"seed {n}")[0] for n in range(200)]
@@ -181,33 +191,31 @@ class TestOrder:
 
     @settings(deadline=None)
     @given(some_pairs())
-    def test_disputed_pairs_come_first_and_settled_ones_last_among_the_judged(self, pairs: list[PairToReview]) -> None:
+    def test_judged_pairs_of_different_queries_come_by_value_and_so_do_the_others(
+        self, pairs: list[PairToReview]
+    ) -> None:
         pairs = [replace(p, anchor=p.pair_id, chunk=p.pair_id) for p in pairs]
+        values = values_of(POLICY, pairs, {}, {})
         ordered = in_review_order(POLICY, pairs, targeted(pairs), seed="")
-        contests = [contest(p) for p in ordered if p.label is not None]
-        assert contests == sorted(contests)
+        for unjudged in (False, True):
+            worth = [values[p.pair_id].value for p in ordered if (p.label is None) == unjudged]
+            assert worth == sorted(worth, reverse=True)
 
-    def test_judges_that_disagree_with_each_other_come_before_those_that_are_sure(self) -> None:
-        pairs = [some_pair(n, n, label="related") for n in range(5)]
-        pairs[3] = replace(pairs[3], judges_disagree=True)
-        assert in_review_order(POLICY, pairs, targeted(pairs), seed="")[0] == pairs[3]
-
-    def test_among_the_unjudged_those_come_first_whose_score_contradicts_the_log(self) -> None:
-        pairs = [some_pair(n, n, "negative", None, triage) for n, triage in enumerate([0.1, None, 0.9, 0.5])]
-        pairs.append(some_pair(4, 4, "positive", None, 0.0))
-        ordered = in_review_order(POLICY, pairs, targeted(pairs), seed="")
-        assert [p.triage_score for p in ordered] == [0.9, 0.0, 0.5, 0.1, None]
+    def test_where_one_answer_does_for_near_duplicates_the_others_of_them_come_last_of_their_query(self) -> None:
+        pairs = [
+            some_pair(n, n % 5, label="related", chunk=near_duplicate(n % 5, n) if n < 20 else None) for n in range(40)
+        ]
+        values = values_of(POLICY, pairs, {}, {})
+        ordered = queue_module.in_review_order(pairs, targeted(pairs), values, seed="", alike_together=False)
+        for anchor in {p.anchor for p in pairs}:
+            repeats = [p.chunk.startswith("salt") for p in ordered if p.anchor == anchor]
+            assert repeats == [True, False, False, False, False, True, True, True]
 
     def test_judged_and_unjudged_pairs_are_spread_evenly(self) -> None:
         pairs = [some_pair(n, n, label="answers" if n < 50 else None) for n in range(200)]
         ordered = in_review_order(POLICY, pairs, targeted(pairs), seed="")
         for length in range(1, 201):
             assert abs(sum(p.label is not None for p in ordered[:length]) - length / 4) <= 1
-
-
-def contest(p: PairToReview) -> int:
-    role = {"answers": "positive", "related": "negative"}.get(p.label or "")
-    return 1 if role is None else 2 if role == p.proposed else 0
 
 
 class TestStreams:

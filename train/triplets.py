@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from store.builds import Build, add_build
+from store.builds import NEGATIVES_PER_POSITIVE, Build, add_build
 from store.certificates import CertifiedLabels, certified_labels
 from store.database import Store
 from store.errors import MissingError, UsageError
@@ -19,8 +19,6 @@ from train.statistics import Share, clopper_pearson
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-NEGATIVES_PER_POSITIVE = 16
 
 
 @dataclass(frozen=True, slots=True)
