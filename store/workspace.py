@@ -128,6 +128,42 @@ class SynthesisSettings(_Section):
     retrieval_model: str = ""  # SentenceTransformer that looks for the chunk of each question too; "": BM25 alone
 
 
+MinedSource = Literal["bm25", "dense", "other-kind", "random"]
+
+
+class MineSettings(_Section):
+    """The `[mine]` table: what puts candidates forward besides the log. Filters as in `mine_hard_negatives`."""
+
+    per_query: dict[MinedSource, Annotated[int, Field(ge=0, le=1000)]] = {}
+    per_chunk: int | None = Field(default=None, ge=1)  # queries that get the same chunk; None: follows from the others
+    seed: int = 0
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # SentenceTransformer of the dense search
+    query_prompt: str | None = None  # name of one of the model's prompts, or its text; None: what the model says
+    chunk_prompt: str | None = None
+    cross_encoder: str | None = None  # rescores the hits of bm25 and dense
+    range_min: int = Field(default=0, ge=0)  # so many of the best are skipped
+    range_max: int | None = Field(default=None, ge=1)  # how far down a ranking one looks
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    sampling: Literal["top", "random"] = "top"
+
+    def depth(self, quota: int) -> int:
+        """Return how far down its ranking a source is read to fill a quota."""
+        return self.range_max or self.range_min + 10 * quota
+
+    @model_validator(mode="after")
+    def _ranges_hold(self) -> Self:
+        for source, quota in self.per_query.items():
+            if source in ("bm25", "dense") and self.range_max and quota > self.range_max - self.range_min:
+                raise ValueError(
+                    f"{source} = {quota} does not fit between range_min = {self.range_min}"
+                    f" and range_max = {self.range_max}"
+                )
+        return self
+
+
 class Price(_Section):
     """Dollars per million tokens. Cached prompt tokens cost `cached` where given, else `input`."""
 
@@ -141,6 +177,7 @@ class Settings(_Section):
 
     judge: JudgeSettings = JudgeSettings()
     review: ReviewSettings = ReviewSettings()
+    mine: MineSettings = MineSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     prices: dict[str, Price] = {}
 
