@@ -20,6 +20,7 @@ from commands import (
     policy,
     review,
     reviewers,
+    synthesis,
     training,
     workspace,
 )
@@ -37,6 +38,7 @@ app.command()(workspace.schema)
 app.command("import")(intake.import_)
 app.add_typer(policy.app, name="policy")
 app.command()(intake.mine)
+app.command()(synthesis.synthesize)
 app.add_typer(judge.app, name="judge")
 for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, judge_reports.calibrate):
     judge.app.command()(report)
