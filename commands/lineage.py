@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from labeling.judgment_history import SentPrompt
     from labeling.lineage import BuildFacts, Lineage, PairLineage, Standing
     from printing import Branch
-    from store.lineage import Logged, PutForward
+    from store.lineage import BuiltLabel, Logged, PutForward
     from train.exported_rows import ExportedRow
 
 _FOLDED = 3  # lines of a long text that are shown without --full
@@ -51,20 +51,21 @@ def lineage(
 
 
 def _trace(session: Session, row: str) -> Traced:
-    from labeling.lineage import lineage_of, lineage_of_texts
+    from labeling.lineage import Rules, lineage_of, lineage_of_texts
     from train.exported_rows import names_a_row, read_exported_row
 
-    resolution = session.workspace.settings.review.resolution
+    review = session.workspace.settings.review
+    rules = Rules(review.resolution, review.propagate)
     if names_a_row(row):
         exported = read_exported_row(row)
-        return Traced(exported, lineage_of_texts(session.store, exported.build_id, exported.texts, resolution))
+        return Traced(exported, lineage_of_texts(session.store, exported.build_id, exported.texts, rules))
     try:
-        return Traced(None, lineage_of(session.store, row, resolution))
+        return Traced(None, lineage_of(session.store, row, rules))
     except MissingError:
         pair = _asked_of_argilla(session, row)
         if pair is None:
             raise
-    return Traced(None, lineage_of(session.store, pair, resolution))
+    return Traced(None, lineage_of(session.store, pair, rules))
 
 
 def _asked_of_argilla(session: Session, record: str) -> str | None:
@@ -166,16 +167,18 @@ def _pair(pair: "PairLineage", side: str, builds: "Mapping[str, BuildFacts]", fo
 def _labels(pair: "PairLineage", builds: "Mapping[str, BuildFacts]") -> "Iterator[Branch]":
     from printing import Branch
 
+    now = {standing.policy_name: standing for standing in pair.now}
+    built = set()
     for label in pair.in_builds:
         facts = builds.get(label.build_id)
         if facts is not None:
-            given = f"{label.label} ({label.role}) by {label.source}, in {label.split} of {label.build_id}"
+            built.add(facts.policy.name)
+            given = f"{label.label} ({label.role}) by {_source(label)}, in {label.split} of {label.build_id}"
             yield Branch(f"{given}; resolution: {facts.resolution}")
-            now = pair.now.get(facts.policy.name)
-            if now is None or (now.label, now.role) != (label.label, label.role):
-                yield Branch(f"CHANGED SINCE: now {_standing(now)}")
-    built = {builds[label.build_id].policy.name for label in pair.in_builds if label.build_id in builds}
-    for name, standing in pair.now.items():
+            standing = now.get(facts.policy.name)
+            if standing is None or (standing.label, standing.role) != (label.label, label.role):
+                yield Branch(f"CHANGED SINCE: now {_standing(standing)}")
+    for name, standing in now.items():
         if name not in built:
             yield Branch(f"{name}: {_standing(standing)}; in no build")
 
@@ -183,7 +186,11 @@ def _labels(pair: "PairLineage", builds: "Mapping[str, BuildFacts]") -> "Iterato
 def _standing(standing: "Standing | None") -> str:
     if standing is None or standing.label is None:
         return "without a label"
-    return f"{standing.label} ({standing.role}) by {standing.source}"
+    return f"{standing.label} ({standing.role}) by {_source(standing)}"
+
+
+def _source(label: "BuiltLabel | Standing") -> str:
+    return f"people, about its duplicate {label.propagated_from}" if label.propagated_from else str(label.source)
 
 
 def _review(review: Mapping[str, object], pair: "PairLineage", builds: "Mapping[str, BuildFacts]") -> str:
@@ -237,6 +244,8 @@ def _put_forward(candidate: "PutForward") -> str:
         text += f", score {candidate.score:g}"
     if candidate.duplicate_of is not None:
         text += f", repeats {candidate.duplicate_of} ({candidate.similarity:.2f})"
+    if candidate.search is not None:
+        text += f"\nfound by {', '.join(f'{name}={value}' for name, value in candidate.search.items())}"
     if candidate.logged is not None:
         text += f"\nretrieved as {candidate.chunk_name} in {_logged(candidate.logged)}"
         text += f"\nsignals: {', '.join(candidate.signals)}" if candidate.signals else ""

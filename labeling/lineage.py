@@ -4,9 +4,11 @@ Everything in it is what is stored. A prompt is put together again from what is 
 that of the prompt that was sent.
 """
 
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from labeling.judgment_history import SentPrompt, pair_history
 from store.builds import Build, get_build
@@ -24,24 +26,36 @@ from store.lineage import (
     certificates_named,
     find_texts,
     find_triplets,
+    judged_pairs,
     labels_now,
-    logs_of_anchor,
+    logs_of_anchors,
     pairs_of_record,
     put_forward,
-    reviews_of_pair,
+    reviews_of_pairs,
+    stored_pairs,
 )
 from store.policies import Policy, get_policy_by_id, policy_versions
+from store.propagation import Propagate
 
 _ROUND = re.compile(r"-\d+$")  # of adjudication, behind a pair id, in the external id of a record
 
 
+class Rules(NamedTuple):
+    """How labels are made at present: of several people's answers, and of answers about duplicates."""
+
+    resolution: Resolution
+    propagate: Propagate
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The label and the role of a pair under a policy, and who gave it; None where it has none."""
+    """The label and the role of a pair under a policy's newest version, and who gave it; None where it has none."""
 
+    policy_name: str
     label: str | None
     role: str | None
     source: str | None
+    propagated_from: str | None  # the pair that people answered, where source says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,7 @@ class PairLineage:
     pair: StoredPair
     anchor_id: str
     in_builds: tuple[BuiltLabel, ...]
-    now: Mapping[str, Standing]  # by policy
+    now: tuple[Standing, ...]
     reviews: tuple[Mapping[str, object], ...]
     judgments: tuple[Mapping[str, object], ...]
     prompts: Mapping[str, SentPrompt]
@@ -87,33 +101,33 @@ class Lineage:
     pairs: tuple[PairLineage, ...]
 
 
-def lineage_of(store: Store, name: str, resolution: Resolution) -> Lineage:
+def lineage_of(store: Store, name: str, rules: Rules) -> Lineage:
     """Return what stands behind a triplet, a pair or a review server's record, given by its id.
 
     Args:
         store: where to look.
         name: id of a triplet or a pair, or the beginning of one; or the id, or external id, of a record in Argilla
             that has been answered.
-        resolution: how labels are resolved at present.
+        rules: how labels are made at present.
 
     Raises:
         MissingError: nothing of that name is known.
         UsageError: it stands for several.
     """
     if name.startswith("triplet_"):
-        return _of_triplets(store, find_triplets(store, name), (), resolution)
+        return _of_triplets(store, find_triplets(store, name), (), rules)
     if name.startswith("pair_"):
-        return _of_pairs(store, [find_pair(store, _ROUND.sub("", name)).pair_id], resolution)
+        return _of_pairs(store, [find_pair(store, _ROUND.sub("", name)).pair_id], rules)
     answered = pairs_of_record(store, name)
     if not answered:
         raise MissingError(
             f"{name!r} is no triplet, pair, line of an export, or record of Argilla whose answers were pulled",
             hint="uncited lineage FILE:LINE   # a line of train.jsonl, say; or the id of a triplet or a pair",
         )
-    return _of_pairs(store, answered, resolution)
+    return _of_pairs(store, answered, rules)
 
 
-def lineage_of_texts(store: Store, build_id: str, texts: Collection[str], resolution: Resolution) -> Lineage:
+def lineage_of_texts(store: Store, build_id: str, texts: Collection[str], rules: Rules) -> Lineage:
     """Return what stands behind a row of an export of a build, given the texts in the row.
 
     Raises:
@@ -127,14 +141,14 @@ def lineage_of_texts(store: Store, build_id: str, texts: Collection[str], resolu
             " edited, or forgotten since",
             hint="uncited verify",
         )
-    return _of_triplets(store, found.triplets, found.pair_ids, resolution, build_id=build.build_id)
+    return _of_triplets(store, found.triplets, found.pair_ids, rules, build_id=build.build_id)
 
 
 def _of_triplets(
     store: Store,
     triplets: Sequence[BuiltTriplet],
     further_pairs: Sequence[str],
-    resolution: Resolution,
+    rules: Rules,
     *,
     build_id: str | None = None,
 ) -> Lineage:
@@ -142,14 +156,19 @@ def _of_triplets(
     named = dict.fromkeys([t.build_id for t in triplets] + ([build_id] if build_id else []))
     builds = {name: _facts(store, name) for name in named}
     versions = policy_versions(store, next(iter(builds.values())).policy.name)
-    pairs = _of_pairs(store, dict.fromkeys([*ids, *further_pairs]), resolution).pairs
+    pairs = _of_pairs(store, dict.fromkeys([*ids, *further_pairs]), rules).pairs
     return Lineage(builds, tuple(triplets), tuple(_of_policy(pair, versions) for pair in pairs))
 
 
-def _of_pairs(store: Store, pair_ids: Collection[str], resolution: Resolution) -> Lineage:
-    pairs = tuple(_pair_lineage(store, find_pair(store, name), resolution) for name in pair_ids)
+def _of_pairs(store: Store, pair_ids: Collection[str], rules: Rules) -> Lineage:
+    """Return the lineage of pairs, and of those whose label was lent to them."""
+    own = _pair_lineages(store, pair_ids, rules)
+    known = {lineage.pair.pair_id for lineage in own}
+    lenders = {built.propagated_from for lineage in own for built in lineage.in_builds}
+    lenders |= {standing.propagated_from for lineage in own for standing in lineage.now}
+    pairs = [*own, *_pair_lineages(store, sorted(name for name in lenders if name and name not in known), rules)]
     builds = dict.fromkeys(label.build_id for pair in pairs for label in pair.in_builds)
-    return Lineage({name: _facts(store, name) for name in builds}, (), pairs)
+    return Lineage({name: _facts(store, name) for name in builds}, (), tuple(pairs))
 
 
 def _facts(store: Store, build_id: str) -> BuildFacts:
@@ -164,24 +183,37 @@ def _facts(store: Store, build_id: str) -> BuildFacts:
     )
 
 
-def _pair_lineage(store: Store, pair: StoredPair, resolution: Resolution) -> PairLineage:
-    history = pair_history(store, pair)
-    now = {}
-    for name, found in labels_now(store, pair.pair_id, resolution).items():
-        roles = {answer.name: answer.role for answer in get_policy_by_id(store, found.policy_id).answers}
-        now[name] = Standing(found.label, roles.get(found.label or ""), found.source if found.label else None)
-    anchor = anchor_id(pair.anchor)
-    return PairLineage(
-        pair=pair,
-        anchor_id=anchor,
-        in_builds=tuple(built_labels(store, pair.pair_id)),
-        now=now,
-        reviews=tuple(reviews_of_pair(store, pair.pair_id)),
-        judgments=history.judgments,
-        prompts=history.prompts,
-        candidates=tuple(put_forward(store, pair.pair_id)),
-        asked_in=tuple(logs_of_anchor(store, anchor)),
-    )
+def _pair_lineages(store: Store, pair_ids: Collection[str], rules: Rules) -> list[PairLineage]:
+    pairs = stored_pairs(store, pair_ids)
+    for name in pair_ids:
+        if name not in pairs:
+            raise MissingError(f"the texts of {name} are not here any more: they were forgotten", "uncited verify")
+    anchors = {name: anchor_id(pair.anchor) for name, pair in pairs.items()}
+    in_builds, reviews = built_labels(store, pair_ids), reviews_of_pairs(store, pair_ids)
+    now, candidates = labels_now(store, pair_ids, *rules), put_forward(store, pair_ids)
+    asked_in = logs_of_anchors(store, set(anchors.values()))
+    judged = judged_pairs(store, pair_ids)
+    roles = functools.cache(lambda policy_id: {a.name: a.role for a in get_policy_by_id(store, policy_id).answers})
+    lineages = []
+    for name in pair_ids:
+        history = pair_history(store, pairs[name]) if name in judged else None
+        lineages.append(
+            PairLineage(
+                pair=pairs[name],
+                anchor_id=anchors[name],
+                in_builds=tuple(in_builds[name]),
+                now=tuple(
+                    Standing(f.policy_name, f.label, roles(f.policy_id).get(f.label or ""), f.source, f.propagated_from)
+                    for f in now[name]
+                ),
+                reviews=tuple(reviews[name]),
+                judgments=history.judgments if history else (),
+                prompts=history.prompts if history else {},
+                candidates=tuple(candidates[name]),
+                asked_in=tuple(asked_in[anchors[name]]),
+            )
+        )
+    return lineages
 
 
 def _of_policy(lineage: PairLineage, versions: Sequence[Policy]) -> PairLineage:
@@ -192,7 +224,7 @@ def _of_policy(lineage: PairLineage, versions: Sequence[Policy]) -> PairLineage:
     shown = {str(judgment["prompt_id"]) for judgment in judgments}
     return replace(
         lineage,
-        now={policy: standing for policy, standing in lineage.now.items() if policy == name},
+        now=tuple(standing for standing in lineage.now if standing.policy_name == name),
         reviews=tuple(review for review in lineage.reviews if review["labelling_fingerprint"] in asked),
         judgments=judgments,
         prompts={prompt_id: prompt for prompt_id, prompt in lineage.prompts.items() if prompt_id in shown},

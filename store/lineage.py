@@ -4,18 +4,22 @@ Everything is looked up for a few pairs at a time; nothing here reads a table of
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import pyarrow as pa
 
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.ids import anchor_id, chunk_id
+from store.judgment_history import StoredPair
 from store.labels import Resolution
+from store.propagation import Propagate
 
 _SHOWN_IF_AMBIGUOUS = 5
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class BuiltLabel:
     label: str
     role: str
     source: str
+    propagated_from: str | None  # the pair that people answered, where source says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Logged:
 class PutForward:
     """One way in which a pair became a candidate of a policy; `logged` is None where no interaction stands behind it.
 
-    `chunk_name` is the log's id of the chunk there, and `signals` what happened to it.
+    `search` holds the settings of the search that found it, where one did; `chunk_name` is the log's id of the chunk in
+    the interaction, and `signals` what happened to it there.
     """
 
     policy_name: str
@@ -73,6 +79,7 @@ class PutForward:
     score: float | None
     duplicate_of: str | None
     similarity: float | None
+    search: Mapping[str, object] | None
     logged: Logged | None
     chunk_name: str | None
     signals: tuple[str, ...]
@@ -80,11 +87,13 @@ class PutForward:
 
 @dataclass(frozen=True, slots=True)
 class LabelNow:
-    """What a pair is labelled at present, by a policy's newest version and a rule of resolution; None: nothing."""
+    """What a pair is labelled at present under a policy's newest version; `label` is None where it has none."""
 
+    policy_name: str
     policy_id: str
     label: str | None
     source: str | None
+    propagated_from: str | None
 
 
 def find_triplets(store: Store, beginning: str) -> list[BuiltTriplet]:
@@ -167,100 +176,162 @@ def pairs_of_record(store: Store, record: str) -> list[str]:
     return [str(row["pair_id"]) for row in found]
 
 
-def built_labels(store: Store, pair_id: str) -> list[BuiltLabel]:
-    """Return what each build made of a pair, the newest build first."""
+def stored_pairs(store: Store, pair_ids: Collection[str]) -> dict[str, StoredPair]:
+    """Return pairs with their texts, by id; those whose texts are not here (any more) are left out."""
     rows = store.rows(
-        """
-        SELECT build_id, pair_id, split, label, role, source
-        FROM build_labels JOIN builds USING (build_id) WHERE pair_id = ? ORDER BY built_at DESC, build_id
+        f"""
+        SELECT pair_id, anchors.text AS anchor, chunk_id, chunks.text AS chunk
+        FROM pairs JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)
+        WHERE {_among("pair_id", pair_ids)}
         """,
-        [pair_id],
+        _named(pair_ids),
     )
-    return [BuiltLabel(**row) for row in rows]  # type: ignore[arg-type]
+    return {str(row["pair_id"]): StoredPair(**row) for row in rows}  # type: ignore[arg-type]
 
 
-def labels_now(store: Store, pair_id: str, resolution: Resolution) -> dict[str, LabelNow]:
-    """Map each policy that ever put a pair forward, or labelled it, to the label that the pair has under it now."""
+def built_labels(store: Store, pair_ids: Collection[str]) -> dict[str, list[BuiltLabel]]:
+    """Return what each build made of pairs, by pair, the newest build first."""
     rows = store.rows(
-        """
+        f"""
+        SELECT build_id, pair_id, split, label, role, source, propagated_from
+        FROM build_labels JOIN builds USING (build_id) WHERE {_among("pair_id", pair_ids)}
+        ORDER BY built_at DESC, build_id, pair_id
+        """,
+        _named(pair_ids),
+    )
+    return _grouped(pair_ids, rows, lambda row: BuiltLabel(**row))  # type: ignore[arg-type]
+
+
+def labels_now(
+    store: Store, pair_ids: Collection[str], resolution: Resolution, propagate: Propagate
+) -> dict[str, list[LabelNow]]:
+    """Return the labels that pairs have now under each policy that ever put them forward or labelled them, by pair.
+
+    Args:
+        store: where to look.
+        pair_ids: of which pairs.
+        resolution: what makes one label of several people's answers.
+        propagate: whether labels are lent to duplicates.
+    """
+    among = _among("pair_id", pair_ids)
+    rows = store.rows(
+        f"""
         WITH newest AS (
             SELECT name, policy_id, labelling_fingerprint FROM policies
             QUALIFY version = max(version) OVER (PARTITION BY name)
         ), named AS (
-            SELECT policy_name AS name FROM candidates WHERE pair_id = $pair
-            UNION SELECT name FROM policies SEMI JOIN (
-                SELECT labelling_fingerprint FROM reviews WHERE pair_id = $pair
-                UNION SELECT labelling_fingerprint FROM judgments WHERE pair_id = $pair
+            SELECT pair_id, policy_name AS name FROM candidates WHERE {among}
+            UNION SELECT pair_id, name FROM policies JOIN (
+                SELECT pair_id, labelling_fingerprint FROM reviews WHERE {among}
+                UNION SELECT pair_id, labelling_fingerprint FROM judgments WHERE {among}
             ) USING (labelling_fingerprint)
         )
-        SELECT name, policy_id, label, source
+        SELECT pair_id, name AS policy_name, policy_id, label, source, propagated_from
         FROM named JOIN newest USING (name) LEFT JOIN (
-            FROM labels($resolution) WHERE pair_id = $pair
-        ) AS settled USING (labelling_fingerprint) ORDER BY name
+            FROM labels($resolution, propagate := $propagate) WHERE {among}
+        ) AS settled USING (pair_id, labelling_fingerprint) ORDER BY pair_id, name
         """,
-        {"pair": pair_id, "resolution": resolution},
+        {**_named(pair_ids), "resolution": resolution, "propagate": propagate},
     )
-    return {
-        str(row["name"]): LabelNow(str(row["policy_id"]), *(_text(row[key]) for key in ("label", "source")))
-        for row in rows
-    }
+    return _grouped(
+        pair_ids,
+        rows,
+        lambda row: LabelNow(**{k: v for k, v in row.items() if k != "pair_id"}),  # type: ignore[arg-type]
+    )
 
 
-def reviews_of_pair(store: Store, pair_id: str) -> list[dict[str, object]]:
-    """Return all reviews of a pair, the oldest first: the columns of the table, and whether each is still current."""
-    return store.rows(
-        """
+def reviews_of_pairs(store: Store, pair_ids: Collection[str]) -> dict[str, list[dict[str, object]]]:
+    """Return all reviews of pairs, by pair, the oldest first: the columns of the table, and whether each is current."""
+    among = _among("pair_id", pair_ids)
+    rows = store.rows(
+        f"""
         SELECT reviews.*, current_reviews.review_id IS NOT NULL AS is_current
-        FROM reviews LEFT JOIN (FROM current_reviews WHERE pair_id = $pair) AS current_reviews USING (review_id)
-        WHERE reviews.pair_id = $pair ORDER BY reviews.reviewed_at, reviews.recorded_at, review_id
+        FROM (FROM reviews WHERE {among}) AS reviews
+        LEFT JOIN (SELECT review_id FROM current_reviews WHERE {among}) AS current_reviews USING (review_id)
+        ORDER BY reviewed_at, recorded_at, review_id
         """,
-        {"pair": pair_id},
+        _named(pair_ids),
     )
+    return _grouped(pair_ids, rows, dict)
 
 
-def put_forward(store: Store, pair_id: str) -> list[PutForward]:
-    """Return every way in which a pair became a candidate, by policy and source."""
+def judged_pairs(store: Store, pair_ids: Collection[str]) -> set[str]:
+    """Return those of the pairs that a judge was ever asked about."""
+    rows = store.rows(f"SELECT DISTINCT pair_id FROM judgments WHERE {_among('pair_id', pair_ids)}", _named(pair_ids))
+    return {str(row["pair_id"]) for row in rows}
+
+
+def put_forward(store: Store, pair_ids: Collection[str]) -> dict[str, list[PutForward]]:
+    """Return every way in which pairs became candidates, by pair; of each pair by policy and source."""
     rows = store.rows(
         f"""
-        SELECT policy_name, candidates.source AS put_by, proposed, candidates.rank, candidates.score, duplicate_of,
-               similarity, candidates.interaction_id AS stands_on, {_LOGGED},
-               (SELECT min(retrievals.external_id) FROM retrievals
-                WHERE retrievals.interaction_id = candidates.interaction_id AND retrievals.chunk_id = pairs.chunk_id
-               ) AS chunk_name,
-               (SELECT list_sort(list(DISTINCT signal || CASE WHEN value <> 1 THEN ' ' || value ELSE '' END))
-                FROM signals WHERE signals.interaction_id = candidates.interaction_id
-                    AND signals.chunk_id = pairs.chunk_id
-               ) AS signals
-        FROM candidates JOIN pairs USING (pair_id)
-        LEFT JOIN interactions ON interactions.interaction_id = candidates.interaction_id
-        LEFT JOIN imports USING (import_id)
-        WHERE pair_id = ? ORDER BY policy_name, put_by, line, stands_on
-        """,
-        [pair_id],
-    )
-    return [
-        PutForward(
-            policy_name=str(row["policy_name"]),
-            source=str(row["put_by"]),
-            **{key: row[key] for key in ("proposed", "rank", "score", "duplicate_of", "similarity")},  # type: ignore[arg-type]
-            logged=_logged(row) if row["interaction_id"] is not None else None,
-            chunk_name=_text(row["chunk_name"]),
-            signals=tuple(map(str, row["signals"] or ())),  # type: ignore[call-overload]
+        WITH put AS (
+            SELECT candidates.*, chunk_id FROM candidates JOIN pairs USING (pair_id)
+            WHERE {_among("candidates.pair_id", pair_ids)}
+        ), names AS (
+            SELECT interaction_id, chunk_id, min(external_id) AS chunk_name
+            FROM retrievals SEMI JOIN put USING (interaction_id, chunk_id) GROUP BY ALL
+        ), happened AS (
+            SELECT interaction_id, chunk_id,
+                   list_sort(list(DISTINCT signal || CASE WHEN value <> 1 THEN ' ' || value ELSE '' END)) AS signals
+            FROM signals SEMI JOIN put USING (interaction_id, chunk_id) GROUP BY ALL
         )
-        for row in rows
-    ]
+        SELECT pair_id, policy_name, put.source AS put_by, proposed, put.rank, put.score, duplicate_of, similarity,
+               searches.settings AS search, chunk_name, signals, {_LOGGED}
+        FROM put LEFT JOIN names USING (interaction_id, chunk_id) LEFT JOIN happened USING (interaction_id, chunk_id)
+        LEFT JOIN interactions ON interactions.interaction_id = put.interaction_id
+        LEFT JOIN imports USING (import_id) LEFT JOIN searches USING (search_id)
+        ORDER BY policy_name, put_by, file, line, put.interaction_id
+        """,
+        _named(pair_ids),
+    )
+    return _grouped(pair_ids, rows, _put_forward)
 
 
-def logs_of_anchor(store: Store, anchor: str) -> list[Logged]:
-    """Return the lines in which an anchor was asked, the first import first."""
+def _put_forward(row: Mapping[str, object]) -> PutForward:
+    return PutForward(
+        policy_name=str(row["policy_name"]),
+        source=str(row["put_by"]),
+        **{key: row[key] for key in ("proposed", "rank", "score", "duplicate_of", "similarity")},  # type: ignore[arg-type]
+        search=None if row["search"] is None else json.loads(str(row["search"])),
+        logged=_logged(row) if row["interaction_id"] is not None else None,
+        chunk_name=None if row["chunk_name"] is None else str(row["chunk_name"]),
+        signals=tuple(map(str, row["signals"] or ())),  # type: ignore[call-overload]
+    )
+
+
+def logs_of_anchors(store: Store, anchors: Collection[str]) -> dict[str, list[Logged]]:
+    """Return the lines in which anchors were asked, by anchor, the first import first."""
     rows = store.rows(
         f"""
-        SELECT {_LOGGED} FROM interactions LEFT JOIN imports USING (import_id)
-        WHERE anchor_id = ? ORDER BY imported_at, file, line, interaction_id
+        SELECT anchor_id, {_LOGGED} FROM interactions LEFT JOIN imports USING (import_id)
+        WHERE {_among("anchor_id", anchors)} ORDER BY imported_at, file, line, interaction_id
         """,
-        [anchor],
+        _named(anchors),
     )
-    return [_logged(row) for row in rows]
+    return _grouped(anchors, rows, _logged, key="anchor_id")
+
+
+def _among(column: str, ids: Collection[str]) -> str:
+    """Say that a column is one of `ids`, such that DuckDB applies it before it computes a view (a join it does not)."""
+    return f"{column} IN ({', '.join(f'$id{number}' for number in range(len(ids))) or 'NULL'})"
+
+
+def _named(ids: Collection[str]) -> dict[str, object]:
+    return {f"id{number}": one for number, one in enumerate(ids)}
+
+
+def _grouped(
+    ids: Collection[str],
+    rows: Sequence[Mapping[str, object]],
+    made: Callable[[Mapping[str, object]], _T],
+    *,
+    key: str = "pair_id",
+) -> dict[str, list[_T]]:
+    grouped: dict[str, list[_T]] = {one: [] for one in ids}
+    for row in rows:
+        grouped[str(row[key])].append(made(row))
+    return grouped
 
 
 _LOGGED = """interactions.interaction_id, interactions.external_id, query_id, interactions.source, happened_at,
@@ -279,7 +350,3 @@ def certificates_named(store: Store, certificate_ids: Sequence[str]) -> list[dic
         {"ids": list(certificate_ids)},
     )
     return [{**row, "body": json.loads(str(row["body"]))} for row in found]
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
