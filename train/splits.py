@@ -1,7 +1,7 @@
 """Train and test, parted so that nothing leaks from one into the other."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from store.errors import InvalidDataError, UsageError
@@ -20,11 +20,16 @@ class Groups:
     """Anchors that must stay on one side of the split.
 
     `of` maps each anchor id to its group, named by the smallest anchor id in it. `unlinked_documents` maps the
-    documents that were not held together, because the group would have grown too large, to their number of anchors.
+    documents that were not held together, because the group would have grown too large or its anchors belong to
+    different sides, to their number of anchors. `sides` maps the groups that hold an anchor which may stand on one side
+    only to that side; `torn` are anchors that may only be tested on, in a group of which others may only be trained on:
+    such a group is trained on, and they have to be left out.
     """
 
     of: Mapping[str, str]
     unlinked_documents: Mapping[str, int]
+    sides: Mapping[str, Split] = field(default_factory=dict)
+    torn: frozenset[str] = frozenset()
 
 
 def split_groups(
@@ -32,22 +37,27 @@ def split_groups(
     positives: Mapping[str, Collection[str]],
     chunks: Alike,
     documents: Mapping[str, Iterable[str]],
+    sides: Mapping[str, Split] | None = None,
 ) -> Groups:
     """Return the connected components over anchors.
 
     Linked always: anchors whose queries nearly repeat each other, and anchors of which a positive of one is, or nearly
     repeats, a positive of the other. Linked where it can be: anchors with positives from the same document. Documents
     are taken from the smallest up, each wholly or not at all, as long as the group they make holds at most a tenth of
-    the anchors (and never fewer than two); the rest is named in the result, so that nobody takes it for granted.
+    the anchors (and never fewer than two) and none of them belong to different sides; the rest is named in the result,
+    so that nobody takes it for granted.
 
     Args:
         queries: all anchors, compared.
         positives: the positive chunk ids of each anchor that has any.
         chunks: at least all positives, compared.
         documents: the source documents of each chunk that has any.
+        sides: anchors that may stand on one side only.
     """
+    sides = sides or {}
     parent = {anchor: anchor for anchor in queries.representative}
     size = dict.fromkeys(parent, 1)
+    wanted = {anchor: {sides[anchor]} if anchor in sides else set() for anchor in parent}  # sides, by root
 
     def find(anchor: str) -> str:
         while parent[anchor] != anchor:
@@ -60,6 +70,7 @@ def split_groups(
         for root in roots[1:]:
             parent[root] = roots[0]
             size[roots[0]] += size[root]
+            wanted[roots[0]] |= wanted[root]
 
     _link_alike(queries, {anchor: [anchor] for anchor in parent}, link)
     _link_alike(chunks, _turned_round(positives), link)
@@ -71,11 +82,15 @@ def split_groups(
     unlinked = {}
     for document, anchors in sorted(behind.items(), key=lambda item: (len(item[1]), item[0])):
         roots = {find(anchor) for anchor in anchors}
-        if len(roots) > 1 and sum(size[root] for root in roots) > limit:
+        apart = len(set().union(*(wanted[root] for root in roots))) > 1
+        if len(roots) > 1 and (apart or sum(size[root] for root in roots) > limit):
             unlinked[document] = len(anchors)
         else:
             link(anchors)
-    return Groups({anchor: find(anchor) for anchor in parent}, unlinked)
+    roots = {find(anchor) for anchor in sides}
+    side_of: dict[str, Split] = {root: "train" if "train" in wanted[root] else "test" for root in roots}
+    torn = frozenset(anchor for anchor, side in sides.items() if side == "test" and side_of[find(anchor)] == "train")
+    return Groups({anchor: find(anchor) for anchor in parent}, unlinked, side_of, torn)
 
 
 def _turned_round(positives: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
@@ -97,7 +112,12 @@ def _link_alike(alike: Alike, holders: Mapping[str, list[str]], link: Callable[[
 
 
 def assign_splits(
-    groups: Mapping[str, str], usable: Collection[str], *, test_share: float, seed: int
+    groups: Mapping[str, str],
+    usable: Collection[str],
+    *,
+    test_share: float,
+    seed: int,
+    sides: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
     """Give each group to train or test; return the split of each group.
 
@@ -110,6 +130,7 @@ def assign_splits(
         usable: anchors that have both a positive and a negative.
         test_share: of the anchors, at least 0 and below 1; 0 makes no test split.
         seed: another seed deals otherwise.
+        sides: groups whose side is settled; they are not dealt, and the share is one of the others.
 
     Raises:
         UsageError: `test_share` is out of range.
@@ -119,11 +140,14 @@ def assign_splits(
         raise UsageError(f"a test share of {test_share} makes no sense: at least 0, below 1")
     weights: dict[str, int] = {}
     others: dict[str, int] = {}
+    sides = sides or {}
     for anchor, group in groups.items():
+        if group in sides:
+            continue
         others[group] = others.get(group, 0) + 1
         if anchor in usable:
             weights[group] = weights.get(group, 0) + 1
-    if test_share and len(weights) < 2:
+    if test_share and len(weights) < 2 and "test" not in sides.values():
         raise InvalidDataError(
             f"all {sum(weights.values())} queries that have a positive and a negative form one group (they share"
             " positives or nearly repeat one another), so none can be held back for a test without leaking;"
@@ -132,7 +156,7 @@ def assign_splits(
     for group in weights:
         del others[group]
     in_test = _dealt(weights, test_share, seed) | _dealt(others, test_share, seed)
-    return {group: "test" if group in in_test else "train" for group in {**weights, **others}}
+    return {group: "test" if group in in_test else "train" for group in {**weights, **others}} | dict(sides)
 
 
 def _dealt(weights: Mapping[str, int], test_share: float, seed: int) -> set[str]:

@@ -12,6 +12,7 @@ from store.errors import MissingError, UsageError
 from store.labels import Resolution
 from store.policies import Policy, Role
 from store.propagation import Propagate
+from store.synthetic import Purpose, synthetic_purposes
 from train.alike import Alike, alike_chunks, alike_queries
 from train.labelled import Labelled, usable_labels, without_hidden_positives
 from train.splits import Groups, Split, assign_splits, split_groups
@@ -44,6 +45,9 @@ class BuildResult:
     - shared_negatives: chunks that are negative for a test query and stand in a train triplet; the collection is the
       same on both sides, as it is in use
     - triplets_train, triplets_test
+    - synthetic_*, where a model wrote some of the queries: of those counted above, the queries, their labels and their
+      triplets; and synthetic_left_out, labels of questions for evaluation that hang together with questions for
+      training, which are left out of the build and belong to the sum of candidates
     """
 
     build: Build
@@ -116,7 +120,6 @@ def build(
     queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
     labelled, guarded = without_hidden_positives(labelled, chunks, queries)
     positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
-    _count_labels(counts, labelled, guarded)
     usable = positives.keys() & negatives.keys()
     if not usable:
         raise MissingError(
@@ -124,10 +127,16 @@ def build(
             f" ({len(positives)} have a positive, {len(negatives)} a negative)",
             hint=f"uncited review push --policy {policy.name}",
         )
-    groups, splits = _split(labelled, positives, usable, queries, chunks, test_share, seed)
+    written = synthetic_purposes(store)
+    groups, splits = _split(labelled, positives, usable, queries, chunks, written, test_share, seed)
+    torn = sum(row.anchor_id in groups.torn for row in labelled)
+    labelled = [row for row in labelled if row.anchor_id not in groups.torn]
+    positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
+    _count_labels(counts, labelled, guarded)
     triplets = _triplets(positives, negatives, splits, negatives_per_positive)
     kept = _without_test_positives(triplets, positives, splits, chunks)
     _count_split(counts, labelled, groups, splits, chunks, kept, len(triplets) - len(kept))
+    _count_synthetic(counts, labelled, kept, written, torn)
     settings: dict[str, object] = {
         "policy_version": policy.version,
         "resolution": resolution,
@@ -163,13 +172,22 @@ def _split(
     usable: set[str],
     queries: Alike,
     chunks: Alike,
+    written: Mapping[str, Purpose],
     test_share: float,
     seed: int,
 ) -> tuple[Groups, dict[str, Split]]:
-    """Return the groups, and the split of each anchor."""
-    groups = split_groups(queries, positives, chunks, {row.chunk_id: row.documents for row in labelled})
-    split_of = assign_splits(groups.of, usable, test_share=test_share, seed=seed)
-    return groups, {anchor: split_of[group] for anchor, group in groups.of.items()}
+    """Return the groups, and the split of each anchor that is not torn.
+
+    Questions that a model wrote for evaluation are tested on, and those for training or for a judge's examples are not.
+    """
+    sides: dict[str, Split] = {
+        anchor: "test" if written[anchor] == "evaluation" else "train"
+        for anchor in queries.representative
+        if anchor in written
+    }
+    groups = split_groups(queries, positives, chunks, {row.chunk_id: row.documents for row in labelled}, sides)
+    split_of = assign_splits(groups.of, usable, test_share=test_share, seed=seed, sides=groups.sides)
+    return groups, {anchor: split_of[group] for anchor, group in groups.of.items() if anchor not in groups.torn}
 
 
 class _Triplet(NamedTuple):
@@ -264,6 +282,26 @@ def _count_split(
         "shared_negatives": sum(not chunks.of(chunk_id).isdisjoint(in_training) for chunk_id in in_test),
         "triplets_train": made["train"],
         "triplets_test": made["test"],
+    }
+
+
+def _count_synthetic(
+    counts: dict[str, int],
+    labelled: list[Labelled],
+    triplets: list[_Triplet],
+    written: Mapping[str, Purpose],
+    torn: int,
+) -> None:
+    rows = [row for row in labelled if row.anchor_id in written]
+    if not rows and not torn:
+        return
+    made = Counter(triplet.split for triplet in triplets if triplet.anchor_id in written)
+    counts |= {
+        "synthetic_queries": len({row.anchor_id for row in rows}),
+        "synthetic_labels": len(rows),
+        "synthetic_triplets_train": made["train"],
+        "synthetic_triplets_test": made["test"],
+        "synthetic_left_out": torn,
     }
 
 
