@@ -143,7 +143,7 @@ def opened(file: str | Path) -> Iterator[LogFile]:
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
             raw = stack.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(source, raw, _BLOCK)
-        _refuse_foreign(raw, name)
+        refuse_foreign(raw, name)
         status = os.fstat(raw.fileno())
         yield LogFile(name, _fingerprint(raw), status.st_size, raw, status.st_mtime_ns)
 
@@ -170,7 +170,8 @@ def _fingerprint(raw: IO[bytes]) -> str:
     return hashlib.file_digest(raw, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _refuse_foreign(raw: IO[bytes], name: str) -> None:
+def refuse_foreign(raw: IO[bytes], name: str) -> None:
+    """Raise InvalidDataError if the first bytes are those of a kind of file that nothing here reads."""
     raw.seek(0)
     beginning = raw.read(8)
     for magic, (what, command) in _FOREIGN.items():
