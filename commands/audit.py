@@ -1,16 +1,19 @@
 """`uncited audit` and `uncited certify`: how many of the judge's labels are wrong at most."""
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
 
 if TYPE_CHECKING:
+    from labeling.audit_plan import AuditPlan
+    from labeling.audit_regions import Outlook
     from labeling.certify import Certification, GroupResult
-    from labeling.prevalence import Prevalence
+    from labeling.prevalence import Estimated, Prevalence
     from printing import Output
+    from store.audit_draws import Draw
     from store.audits import Group
 
 app = typer.Typer(help="Review a random sample blind, to certify the judge's labels.", no_args_is_help=True)
@@ -20,6 +23,14 @@ ConfidenceOption = Annotated[float, typer.Option(help="That the statement is tru
 
 _WRONG = {"negatives": "of them are relevant", "promoted": "of them are not", "confirmed": "of them are not"}
 _NAMES = {"negatives": "negatives", "promoted": "promoted positives", "confirmed": "confirmed positives"}
+
+
+IncludeShownOption = Annotated[
+    bool, typer.Option("--include-shown", help="Draw pairs too that stood before reviewers with a judge's suggestion.")
+]
+GroupOption = Annotated[
+    Literal["negatives", "promoted", "confirmed"] | None, typer.Option(help="Of the judge's labels; default: all.")
+]
 
 
 @app.command("plan")
@@ -34,7 +45,7 @@ def plan(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say how many blind reviews it takes to certify the judge's labels."""
+    """Say what it takes to certify the judge's labels, and which of them are worth it."""
     from labeling.audit_plan import plan_audit
     from printing import percent
 
@@ -51,55 +62,144 @@ def plan(
     ]
     columns = ("group", "confidence from", "unreviewed pairs", "errors reckoned", "reviews needed", "drawn", "answered")
     goal_text = f"at most {percent(max_error)} wrong, {percent(confidence)} confidence"
-    out.table(f"Audit of {result.policy}: {goal_text}", columns, rows)
-    if not rows:
+    if rows:
+        out.table(f"Audit of {result.policy}: {goal_text}", columns, rows)
+    else:
         out.line(
-            f"The judge has labelled nothing yet. Each large group of labels will take {result.unknown} blind reviews"
-            f" for {goal_text}" + ("." if expected_error else ", if none of them shows an error.")
+            f"Each large group of the judge's labels will take {result.unknown} blind reviews for {goal_text}"
+            + ("." if expected_error else ", if none of them shows an error.")
         )
     if any(need.needed is None for need in result.needs):
         out.line("-: no number of reviews shows it; too many errors have been found, or too few pairs are left")
     if result.outside:
-        out.line(f"{result.outside} judged pairs lie outside of the newest audit: it says nothing about them.")
-    waiting = sum(need.open for need in result.needs if not need.threshold)
+        out.line(f"{result.outside} judged pairs lie outside of the audits: they say nothing about them.")
+    for found in result.outlooks:
+        _print_outlook(out, found, max_error)
+    _print_what_to_do(out, result)
+
+
+def _print_outlook(out: "Output", found: "Outlook", max_error: float) -> None:
+    from printing import percent
+
+    known = f"{_NAMES[found.group]}: of {found.reviewed} reviewed at random the judge had {found.wrong} wrong"
+    best, surest = found.best, found.surest
+    if best:
+        sure = f" judged with confidence {best.min_confidence:g} or more" if best.min_confidence else ""
+        out.line(
+            f"{known}. Worth an audit are the {best.pairs:,}{sure}: reckoning with {percent(best.expected)} errors,"
+            f" {best.needed} reviews will certify them"
+        )
+    elif surest.needed is None:
+        out.line(
+            f"{known}. Even of the {surest.pairs:,} that it is surest of it will have {percent(surest.expected)} wrong:"
+            f" it is not good enough to certify anything at {percent(max_error)}"
+        )
+    else:
+        out.line(f"{known}. An audit would take nearly as many reviews as there are labels to be had: review them")
+
+
+def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
+    from labeling.audit_plan import PILOT
+
+    policy = result.policy
+    waiting = sum(need.open for need in result.needs)
+    shown = " --include-shown" if result.include_shown else ""
+    best = [found.best for found in result.outlooks if found.best]
     if waiting:
-        out.line(f"{waiting} pairs of the newest audit wait for a blind answer: those first.")
+        out.line("Pairs of the newest audits wait for a blind answer: those first.")
         out.next(f"uncited review push --policy {policy}")
-    elif result.draw is not None:
-        out.line(
-            f"A fresh audit of {result.draw} of the {result.drawable} pairs that may be drawn will very likely do."
-        )
-        if not any(need.drawn for need in result.needs):
-            share = math.ceil(100 * result.draw / result.drawable) / 100
+    elif best:
+        for region in best:
+            sure = f" --min-confidence {region.min_confidence:g}" if region.min_confidence else ""
+            out.next(f"uncited audit draw --policy {policy} --group {region.group}{sure} --size {region.needed}{shown}")
+    elif result.outlooks:
+        out.line("No audit is worth while: review by hand what helps most, or take a better judge.")
+        out.next(f"uncited review push --policy {policy}")
+    elif result.drawable >= PILOT:
+        out.line(f"A pilot of {PILOT} pairs shows whether the judge is worth an audit, and which of its labels.")
+        if result.draw is not None:
             out.line(
-                f"Or have it drawn as pairs go to review: audit_share = {share:g} in uncited.toml, before the first."
+                f"Without one, an audit of {result.draw} of the {result.drawable} pairs that may be drawn will very"
+                f" likely do, if the judge makes no errors: uncited audit draw --policy {policy} --size {result.draw}"
             )
-        out.next(f"uncited audit draw --policy {policy} --size {result.draw}")
-    elif rows:
-        out.line(
-            f"No fresh audit is worth while: of {result.drawable} pairs that may be drawn, too few are of these groups."
-        )
+        out.next(f"uncited audit pilot --policy {policy} --size {PILOT}{shown}")
+    else:
+        out.line(f"No audit is worth while: only {result.drawable} pairs may be drawn.")
+
+
+@app.command("pilot")
+def pilot(
+    policy: PolicyOption,
+    size: Annotated[int, typer.Option(help="Pairs to draw.")],
+    include_shown: IncludeShownOption = False,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw a few pairs at random, to see whether the judge is worth an audit; they certify nothing."""
+    from store.audit_draws import draw_audit
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = draw_audit(session.store, session.policy(policy), size, include_shown=include_shown, pilot=True)
+    _print_draw(session.out, result, policy)
 
 
 @app.command("draw")
 def draw(
     policy: PolicyOption,
     size: Annotated[int, typer.Option(help="Pairs to draw.")],
+    group: GroupOption = None,
+    min_confidence: Annotated[float, typer.Option(help="Only pairs judged with at least this confidence.")] = 0.0,
+    include_shown: IncludeShownOption = False,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a fresh audit at random from the pairs that nobody has answered."""
-    from store.audits import draw_audit
+    from store.audit_draws import draw_audit
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        result = draw_audit(session.store, session.policy(policy), size)
-    if not session.out.json(result):
-        session.out.line(
-            f"{result.size} of {result.population} pairs are drawn; {result.unseen} of them join the audit stream,"
-            f" {result.size - result.unseen} were in it"
+        result = draw_audit(
+            session.store,
+            session.policy(policy),
+            size,
+            group=group,
+            min_confidence=min_confidence,
+            include_shown=include_shown,
         )
-        session.out.next(f"uncited review push --policy {policy}")
+    _print_draw(session.out, result, policy)
+
+
+@app.command("extend")
+def extend(
+    policy: PolicyOption,
+    size: Annotated[int, typer.Option(help="Pairs to add.")],
+    group: GroupOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw more pairs for the newest audit, whatever its answers were so far."""
+    from store.audit_draws import extend_audit
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        result = extend_audit(session.store, session.policy(policy), size, group=group)
+    _print_draw(session.out, result, policy)
+
+
+def _print_draw(out: "Output", result: "Draw", policy: str) -> None:
+    if out.json(result):
+        return
+    out.line(
+        f"{result.size} of {result.population} pairs are drawn; {result.unseen} of them join the audit stream,"
+        f" {result.size - result.unseen} were in it"
+    )
+    if result.shown:
+        out.line(
+            f"{result.shown} of them have stood before reviewers with the judge's suggestion: have them answered by"
+            " somebody who has not read it; the certificate will count them"
+        )
+    out.next(f"uncited review push --policy {policy}")
 
 
 @app.command("status")
@@ -117,9 +217,13 @@ def status(
         return
     for standing in found:
         c = standing.certificate
-        reviews, issued = f"{c.reviews} reviews", f"{c.issued_at:%Y-%m-%d}"
-        out.line(f"{standing.certificate_id} of {issued}: {'void' if standing.void_because else 'holds'}")
-        out.line(f"  {_statement(c.group, c.population, c.threshold, reviews, c.bound, c.confidence)}")
+        state = "void" if standing.void_because else "holds"
+        out.line(f"{standing.certificate_id} of {c.issued_at:%Y-%m-%d}: {state}")
+        least = max(c.threshold, c.min_confidence)
+        out.line(f"  {_statement(c.group, c.population + c.confirmed, least, c.reviews, c.bound, c.confidence)}")
+        out.line(f"  {_unreviewed(c.population, c.bound_unreviewed)}")
+        if c.shown:
+            out.line(f"  {_shown(c.shown)}")
         for reason in standing.void_because:
             out.line(f"  void: {reason}")
     if not any(not standing.void_because for standing in found):
@@ -154,42 +258,56 @@ def certify(
     if result.prevalence:
         _print_prevalence(out, result.prevalence)
     if result.outside:
-        out.line(f"{result.outside} judged pairs lie outside of this audit: it says nothing about them.")
+        out.line(f"{result.outside} judged pairs lie outside of the audits: they say nothing about them.")
     if any(group.certificate_id for group in result.groups):
         out.next(f"uncited build --policy {policy} --judge-labels")
+    elif extensible := [group for group in result.groups if _more(group)]:
+        for group in extensible:
+            out.next(f"uncited audit extend --policy {policy} --group {group.group} --size {_more(group)}")
     else:
         out.next(f"uncited audit plan --policy {policy} --max-error {max_error:g} --confidence {confidence:g}")
 
 
 def _print_prevalence(out: "Output", found: "Prevalence") -> None:
+    out.line(f"Of all {found.pairs:,} judged pairs, these are relevant: {_estimates(found.relevant)}")
+    out.line(f"The judge is wrong about: {_estimates(found.wrong)}")
+
+
+def _estimates(found: "Estimated") -> str:
     from printing import percent
 
     shares = [("by the reviews alone", found.plain)]
     shares += [("with the judge's help (PPI++)", found.assisted)] if found.assisted else []
-    said = ", ".join(f"{percent(s.value)} ({percent(s.low)} to {percent(s.high)}) {how}" for how, s in shares)
-    out.line(f"Of all {found.pairs:,} judged pairs, these are relevant: {said}")
+    return ", ".join(f"{percent(s.value)} ({percent(s.low)} to {percent(s.high)}) {how}" for how, s in shares)
 
 
 def _print_group(out: "Output", result: "Certification", found: "GroupResult") -> None:
-    sample, bound = found.finding.sample, found.finding.bound
-    name = _NAMES[found.group]
-    reviews = f"{sample.answered} reviews"
-    if found.certificate_id and bound is not None:
-        out.line(_statement(found.group, sample.population, sample.threshold, reviews, bound, result.confidence))
+    finding, sample = found.finding, found.finding.sample
+    labels = sample.population + sample.confirmed
+    least = max(sample.threshold, found.min_confidence)
+    if found.certificate_id and finding.bound is not None:
+        out.line(_statement(found.group, labels, least, sample.answered, finding.bound, result.confidence))
         out.line(f"  {found.certificate_id}")
     else:
-        out.line(f"{sample.population:,} {name}, {reviews}: not certified for {_up(result.max_error)}")
-        if bound is not None:
+        out.line(
+            f"{labels:,} {_part(found.group, least)}, {sample.answered} reviews: not certified for"
+            f" {_up(result.max_error)}"
+        )
+        if finding.bound is not None:
             out.line(
                 f"  all that can be said with {100 * result.confidence:g} % confidence:"
-                f" at most {_up(bound)} {_WRONG[found.group]}"
+                f" at most {_up(finding.bound)} {_WRONG[found.group]}"
             )
+    if finding.bound_unreviewed is not None:
+        out.line(f"  {_unreviewed(sample.population, finding.bound_unreviewed)}")
     out.line(
         f"  {sample.sampled} drawn at random, {sample.against} of them count against the judge"
         f" ({sample.open} not answered yet, {sample.unblind} not answered blind)"
     )
+    if sample.shown:
+        out.line(f"  {_shown(sample.shown)}")
     if found.sensitivity is not None:
-        disputed = result.disagreement
+        disputed = found.disagreement
         out.line(
             f"  two people differed on {disputed.differ} of {disputed.pairs} pairs: if that hid errors, and always in"
             f" the judge's favour, up to {_up(found.sensitivity)}"
@@ -199,21 +317,42 @@ def _print_group(out: "Output", result: "Certification", found: "GroupResult") -
 
 
 def _what_would_help(found: "GroupResult") -> str:
+    sample, reviews = found.finding.sample, found.reviews
     if found.finish:
-        return f"answering the {found.finding.sample.open} that are open will do, if the judge is right about them"
-    if found.more is not None and 2 * found.more > found.finding.sample.population:
-        return "a fresh audit would have to review most of them, if errors turn up as they did so far"
-    if found.more is not None:
-        return f"a fresh audit with {found.more} reviews of this group would do, if errors turn up as they did so far"
-    return "more reviews will not help as long as errors turn up as they did: it takes a better judge or policy"
+        return f"answering the {sample.open} that are open will do, if the judge is right about them"
+    if reviews is None:
+        return "more reviews will not help as long as errors turn up as they did: it takes a better judge or policy"
+    if 2 * reviews > sample.frame:
+        return "an audit would have to review most of them, if errors turn up as they did so far"
+    if more := _more(found):
+        return f"{more} more reviews of this group would do, if errors turn up as they did so far"
+    return f"a fresh audit with {reviews} reviews of this group would do, if errors turn up as they did so far"
 
 
-def _statement(group: "Group", population: int, threshold: float, reviews: str, bound: float, confidence: float) -> str:
-    sure = f" judged with confidence {threshold:g} or more" if threshold else ""
+def _more(found: "GroupResult") -> int:
+    """Return by how many pairs the audit should be extended; 0: that is not worth while, or not possible."""
+    sample, reviews = found.finding.sample, found.reviews
+    possible = found.drawn and reviews is not None and not found.finish and 2 * reviews <= sample.frame
+    return max(0, reviews - sample.sampled) if possible and reviews is not None else 0
+
+
+def _statement(group: "Group", labels: int, least: float, reviews: int, bound: float, confidence: float) -> str:
     return (
-        f"{population:,} {_NAMES[group]}{sure}, {reviews}: at most {_up(bound)} {_WRONG[group]},"
+        f"{labels:,} {_part(group, least)}, {reviews} reviews: at most {_up(bound)} {_WRONG[group]},"
         f" {100 * confidence:g} % confidence"
     )
+
+
+def _part(group: "Group", least: float) -> str:
+    return _NAMES[group] + (f" judged with confidence {least:g} or more" if least else "")
+
+
+def _unreviewed(population: int, bound: float) -> str:
+    return f"{population:,} of them nobody has reviewed: of these alone at most {_up(bound)}"
+
+
+def _shown(pairs: int) -> str:
+    return f"{pairs} of the pairs drawn had stood before reviewers with the judge's suggestion: perhaps not blind"
 
 
 def _up(share: float) -> str:

@@ -1,25 +1,30 @@
 """How many blind reviews an audit needs, before anybody is asked."""
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+from labeling.audit_regions import Outlook, outlook
 from labeling.audit_sample import observed_rate, sample_of
-from labeling.bounds import reviews_needed, spent
-from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal
-from store.audits import Audit, Group, drawable_pairs, newest_audit, questions_asked
+from labeling.bounds import spent
+from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal, outside
+from labeling.sequential_bounds import reviews_needed
+from store.audit_draws import Drawable, drawable_pairs
+from store.audits import Audit, Group, audits_by_group, questions_asked, sample_of_all
 from store.database import Store
 from store.errors import UsageError
 from store.labels import Resolution
 from store.policies import Policy
 
+PILOT = 40  # pairs that show whether a judge is worth an audit
+
 
 class Need(NamedTuple):
-    """What the pairs of a group from a threshold of confidence on need, and what the newest audit has of it.
+    """What the pairs of a group from a threshold of confidence on need, and what its newest audit has of it.
 
     `pairs` counts those that nobody has reviewed. `expected` is the rate of errors that was reckoned with, `needed` the
-    blind reviews that then bound it (None: no number does). Of the newest audit: pairs drawn, answered blind, open.
+    blind reviews that then bound it (None: no number does). Of the audit: pairs drawn, answered blind, open.
     """
 
     group: Group
@@ -37,18 +42,21 @@ class AuditPlan:
     """What it takes to certify the labels of a judge.
 
     `unknown` is the number of reviews for a large group of which nothing is known. `draw` is the size of a fresh audit
-    that very likely holds enough pairs of each group that it is worth auditing; None where there is none.
-    `drawable` is how many pairs may be drawn, `outside` how many judged pairs the newest audit says nothing about.
+    of all pairs that very likely holds enough of each group that it is worth auditing; None where there is none.
+    `drawable` is how many pairs may be drawn; with `include_shown` most of what nobody has answered was put before
+    reviewers with a judge's suggestion, and is among them. `outlooks` say what a random sample has shown of each
+    group; they are empty before there is one. `outside` counts the judged pairs that no audit says anything about.
     """
 
     policy: str
-    audit_id: str
     max_error: float
     confidence: float
     unknown: int | None
     needs: tuple[Need, ...]
+    outlooks: tuple[Outlook, ...]
     draw: int | None
     drawable: int
+    include_shown: bool
     outside: int
 
 
@@ -61,7 +69,7 @@ def plan_audit(
     confidence: float = CONFIDENCE,
     expected: float | None = None,
 ) -> AuditPlan:
-    """Say how many blind reviews would bound the errors of each group, and how far the newest audit is.
+    """Say how many blind reviews would bound the errors of each group, and how far the newest audits are.
 
     Args:
         store: holds judgments and reviews.
@@ -81,46 +89,56 @@ def plan_audit(
             " show that there are fewer errors than there are",
             hint=f"--expected-error {max_error / 4:g}",
         )
-    audit = newest_audit(store, policy, resolution=resolution)
-    drawable = set(drawable_pairs(store, policy))
+    audits = audits_by_group(store, policy, resolution=resolution)
+    sample = [pair for pair in sample_of_all(store, policy, resolution=resolution).pairs if pair.sampled]
+    unanswered = drawable_pairs(store, policy)
+    unseen = [pair for pair in unanswered if not pair.shown]
+    include_shown = 2 * len(unseen) < len(unanswered)
+    drawable = unanswered if include_shown else unseen
     needs: list[Need] = []
+    outlooks: list[Outlook] = []
     draws: list[int] = []
     levels: list[float] = []
     for group in get_args(Group):
         levels.append(spent(1 - confidence, questions_asked(store, policy, group) + 1))
-        found = {n.pairs: n for n in _needs(audit, group, max_error, levels[-1], expected) if n.pairs}
-        needs += found.values()
-        whole = next(reversed(found.values()), None)
-        draws += [] if whole is None else _draw(audit, whole, drawable)
+        seen = outlook(sample, drawable, group, max_error, alpha=levels[-1])
+        outlooks += [] if seen is None else [seen]
+        if group in audits:
+            found = {n.pairs: n for n in _needs(audits[group], group, max_error, levels[-1], expected) if n.pairs}
+            needs += found.values()
+            whole = next(reversed(found.values()), None)
+            draws += [] if whole is None else _draw(whole, drawable)
     return AuditPlan(
         policy=policy.name,
-        audit_id=audit.audit_id,
         max_error=max_error,
         confidence=confidence,
         unknown=reviews_needed(max_error, alpha=min(levels), expected=expected or 0.0),
         needs=tuple(needs),
+        outlooks=tuple(outlooks),
         draw=max(draws, default=None),
         drawable=len(drawable),
-        outside=audit.outside,
+        include_shown=include_shown,
+        outside=outside(audits),
     )
 
 
 def _needs(audit: Audit, group: Group, max_error: float, level: float, expected: float | None) -> Iterator[Need]:
     for threshold in audit.thresholds:
         have = sample_of(audit.pairs, group, threshold)
-        pairs = have.population + sample_of(audit.others, group, threshold).population
+        pairs = have.population + (0 if audit.group else sample_of(audit.others, group, threshold).population)
         rate = expected if expected is not None else observed_rate(have)
         needed = reviews_needed(max_error, alpha=level, population=pairs, expected=rate) if pairs else None
-        yield Need(group, threshold, pairs, rate, needed, have.sampled, have.answered, have.open)
+        least = max(threshold, audit.min_confidence)
+        yield Need(group, least, pairs, rate, needed, have.sampled, have.answered, have.open)
 
 
-def _draw(audit: Audit, need: Need, drawable: Set[str]) -> list[int]:
+def _draw(need: Need, drawable: Sequence[Drawable]) -> list[int]:
     """Return how many pairs to draw from all, so that hardly ever too few are of the group.
 
     Two standard deviations are added to what is needed on average. Nothing is returned for a group that has too few
     pairs, or of which more than half would be reviewed: then one may as well review it, and no audit should grow by it.
     """
-    of_group = sum(pair.group == need.group and pair.pair_id in drawable for pair in (*audit.pairs, *audit.others))
+    of_group = sum(pair.group == need.group for pair in drawable)
     if need.needed is None or need.needed > min(of_group, need.pairs / 2):
         return []
     share = of_group / len(drawable)

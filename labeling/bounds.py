@@ -89,19 +89,6 @@ def stratified_upper(strata: Sequence[Stratum], *, alpha: float) -> int:
     return sum(hypergeometric_upper(s.errors, s.sampled, s.population, alpha=share) for s in strata)
 
 
-def fixed_sequence(p_values: Sequence[float], *, alpha: float) -> int:
-    """Return how many hypotheses are rejected when they are tested in this order, until one is not.
-
-    Each is tested at the whole `alpha`, and yet the chance to reject any true one is at most `alpha`: to do so, the
-    first true one in the order must be rejected (fixed sequence testing in Learn Then Test, arXiv 2110.01052,
-    section 3.1; Maurer, Hothorn and Lehmacher 1995). The order must be fixed without looking at the answers.
-    """
-    for place, p_value in enumerate(p_values):
-        if p_value > alpha:
-            return place
-    return len(p_values)
-
-
 def spent(alpha: float, number: int) -> float:
     """Return the part of `alpha` that the `number`-th question takes: four fifths of what those before it left.
 
@@ -115,43 +102,3 @@ def spent(alpha: float, number: int) -> float:
     if number < 1:
         raise ValueError(f"no question has number {number}")
     return float(alpha * _FIRST_SHARE * (1 - _FIRST_SHARE) ** (number - 1))
-
-
-def reviews_needed(
-    max_error: float, *, alpha: float, population: int | None = None, expected: float = 0.0
-) -> int | None:
-    """Return the smallest sample that bounds the rate outside of it, if errors turn up at the rate `expected`.
-
-    Without errors and in a large population these are 59 for 5 %, 149 for 2 %, 299 for 1 % at alpha 0.05. With them
-    the number of errors is rounded up. The bound can still be missed where chance is unkind: plan for that with a
-    higher `expected`.
-
-    Args:
-        max_error: the rate to be undercut, above 0.
-        alpha: how often the bound may be wrong.
-        population: number of pairs, or None for very many.
-        expected: rate of errors that is expected in the sample.
-
-    Returns:
-        None where no sample of up to a hundred thousand will do; it is so whenever `expected` is `max_error` or more.
-    """
-    if expected >= max_error:
-        return None
-    most = 100_000 if population is None else population
-    low, high = 1, most + 1
-    while low < high:
-        middle = (low + high) // 2
-        if _undercuts(max_error, alpha, population, middle, expected):
-            high = middle
-        else:
-            low = middle + 1
-    return low if low <= most else None
-
-
-def _undercuts(max_error: float, alpha: float, population: int | None, sampled: int, expected: float) -> bool:
-    errors = math.ceil(expected * sampled - 1e-9)
-    if population is None:
-        return clopper_pearson_upper(errors, sampled, alpha=alpha) <= max_error
-    # What was found is known then: the rate is that of the others.
-    left = hypergeometric_upper(errors, sampled, population, alpha=alpha) - errors
-    return left <= max_error * (population - sampled) + 1e-9

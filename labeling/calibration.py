@@ -164,10 +164,11 @@ def _out_of_fold(method: str, said: "Floats", truth: "Flags", queries: Sequence[
 
 
 def _fit(method: str, said: "Floats", truth: "Flags") -> Recalibration:
-    return _logistic(said, truth) if method == "logistic" else _isotonic(said, truth)
+    return logistic_map(said, truth) if method == "logistic" else _isotonic(said, truth)
 
 
-def _logistic(said: "Floats", truth: "Flags") -> Recalibration:
+def logistic_map(said: "Floats", truth: "Flags") -> Recalibration:
+    """Fit a logistic map (Platt 1999) of probabilities, shape (n,), to what is true; few pairs change little."""
     import numpy as np
     from scipy.optimize import minimize
 

@@ -1,14 +1,24 @@
 """From the answers of an audit to a statement about the judge's labels that nobody has checked."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from labeling.audit_sample import Finding, Sample, assess, bounded, observed_rate, sample_of, usable_thresholds
-from labeling.bounds import Stratum, reviews_needed, spent, stratified_upper
+from labeling.audit_sample import (
+    Finding,
+    Sample,
+    assess,
+    bounded,
+    confirmed,
+    errors_at_most,
+    observed_rate,
+    sample_of,
+    usable_thresholds,
+)
+from labeling.bounds import spent
 from labeling.prevalence import Prevalence, prevalence
-from store.audits import Audit, Group, newest_audit, question_number, shown_answers
+from labeling.sequential_bounds import reviews_needed
+from store.audits import Audit, Group, audits_by_group, question_number, sample_of_all, shown_answers
 from store.certificates import Certificate, add_certificate, evidence, in_scope
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
@@ -32,19 +42,23 @@ class Disagreement:
 class GroupResult:
     """What the audit says of one group.
 
-    `finding` is what is certified, or else what there is to say of the whole group; `sensitivity` the bound if the
-    measured disagreement always hid an error (None without overlap); `more` how many blind reviews of a fresh audit
-    would do if errors turn up as they did (None: none would, or not needed); `finish` tells that answering the open
-    ones may do.
+    `finding` is what is certified, or else what there is to say of the whole group; `disagreement` is that of people
+    about the pairs drawn, and `sensitivity` the bound if it always hid an error (None without overlap). Where nothing
+    is certified, `finish` tells that answering the open ones may do, and `reviews` how many blind ones would do if
+    errors turn up as they did: all in all where the audit can be extended, else of a fresh one (None: none would).
     """
 
     group: Group
+    audit_id: str
+    drawn: bool  # at one stroke: the audit can be extended
+    min_confidence: float  # of the pairs that it was drawn from
     finding: Finding
     level: float
     question: int
     certificate_id: str | None
+    disagreement: Disagreement
     sensitivity: float | None
-    more: int | None
+    reviews: int | None
     finish: bool
 
 
@@ -53,12 +67,10 @@ class Certification:
     """The result of `certify`, group by group; groups without a pair are left out."""
 
     policy: str
-    audit_id: str
     max_error: float
     confidence: float
     groups: tuple[GroupResult, ...]
     outside: int
-    disagreement: Disagreement
     prevalence: Prevalence | None
 
 
@@ -80,48 +92,69 @@ def certify(
         InvalidDataError: the judge was shown answers of this audit.
     """
     check_goal(max_error, confidence)
-    audit = newest_audit(store, policy, resolution=resolution)
-    told = shown_answers(store, audit)
+    audits = audits_by_group(store, policy, resolution=resolution)
+    told = sorted({judge for audit in audits.values() for judge in shown_answers(store, audit)})
     if told:
         raise InvalidDataError(
             f"{len(told)} judges of these pairs ({', '.join(told)}) were shown answers of the audit as examples: it"
             " cannot tell how they do on pairs that they were not shown",
             hint=f"uncited audit plan --policy {policy.name}",
         )
-    disagreement = _disagreement(store, policy, audit)
-    share = prevalence(audit, confidence=confidence)
-    groups = []
-    for group in get_args(Group):
-        thresholds = usable_thresholds(audit, group, max_error, alpha=spent(1 - confidence, 1))
-        whole = sample_of(audit.pairs, group, 0.0)
-        if not whole.frame:
-            continue
-        question_id = _question_id(policy, audit, group, thresholds, max_error, resolution)
-        answered = any(pair.sampled and pair.reviewed for pair in audit.pairs)
-        number = question_number(store, policy, group, audit.audit_id, question_id, record=answered)
-        level = spent(1 - confidence, number)
-        finding = assess(
-            audit.pairs, group, usable_thresholds(audit, group, max_error, alpha=level), max_error, alpha=level
-        )
-        certificate_id = None
-        if finding.holds:
-            certificate = _certificate(policy, audit, group, finding, resolution, max_error, confidence, level, number)
-            certificate_id = add_certificate(store, certificate)
-        groups.append(
-            GroupResult(
-                group=group,
-                finding=finding,
-                level=level,
-                question=number,
-                certificate_id=certificate_id,
-                sensitivity=_sensitivity(finding.bound, disagreement),
-                more=None if finding.holds else _more(finding.sample, max_error, spent(1 - confidence, number + 1)),
-                finish=not finding.holds and _all_open_right(finding.sample, max_error, level),
-            )
-        )
+    groups = [
+        _certify_group(store, policy, audit, group, resolution, max_error, confidence)
+        for group, audit in audits.items()
+        if any(pair.group == group for pair in audit.pairs)
+    ]
     return Certification(
-        policy.name, audit.audit_id, max_error, confidence, tuple(groups), audit.outside, disagreement, share
+        policy.name,
+        max_error,
+        confidence,
+        tuple(groups),
+        outside(audits),
+        prevalence(sample_of_all(store, policy, resolution=resolution), confidence=confidence),
     )
+
+
+def _certify_group(
+    store: Store,
+    policy: Policy,
+    audit: Audit,
+    group: Group,
+    resolution: Resolution,
+    max_error: float,
+    confidence: float,
+) -> GroupResult:
+    thresholds = usable_thresholds(audit, group, max_error, alpha=spent(1 - confidence, 1))
+    question_id = _question_id(policy, audit, group, thresholds, max_error, resolution)
+    answered = any(pair.sampled and pair.reviewed for pair in audit.pairs)
+    number = question_number(store, policy, group, audit.audit_id, question_id, record=answered)
+    level = spent(1 - confidence, number)
+    finding = assess(audit, group, usable_thresholds(audit, group, max_error, alpha=level), max_error, alpha=level)
+    certificate_id = None
+    if finding.holds:
+        certificate = _certificate(policy, audit, group, finding, resolution, max_error, confidence, level, number)
+        certificate_id = add_certificate(store, certificate)
+    disagreement = _disagreement(store, policy, audit, group)
+    again = level if audit.drawn else spent(1 - confidence, number + 1)
+    return GroupResult(
+        group=group,
+        audit_id=audit.audit_id,
+        drawn=audit.drawn,
+        min_confidence=audit.min_confidence,
+        finding=finding,
+        level=level,
+        question=number,
+        certificate_id=certificate_id,
+        disagreement=disagreement,
+        sensitivity=_sensitivity(finding.bound, disagreement),
+        reviews=None if finding.holds else _reviews(finding.sample, max_error, again),
+        finish=not finding.holds and _all_open_right(audit, group, finding.sample.threshold, max_error, level),
+    )
+
+
+def outside(audits: Mapping[Group, Audit]) -> int:
+    """Count the judged pairs that nobody has reviewed and that no audit of their group says anything about."""
+    return sum(pair.group == group and not pair.reviewed for group, audit in audits.items() for pair in audit.others)
 
 
 def check_goal(max_error: float, confidence: float) -> None:
@@ -148,12 +181,15 @@ def _certificate(
 ) -> Certificate:
     sample = finding.sample
     assert finding.bound is not None
+    assert finding.bound_unreviewed is not None
     return Certificate(
         policy_name=policy.name,
         group=group,
         threshold=sample.threshold,
         population=sample.population,
+        confirmed=sample.confirmed,
         bound=finding.bound,
+        bound_unreviewed=finding.bound_unreviewed,
         max_error=max_error,
         confidence=confidence,
         level=level,
@@ -161,6 +197,8 @@ def _certificate(
         sampled=sample.sampled,
         reviews=sample.answered,
         against=sample.against,
+        shown=sample.shown,
+        min_confidence=audit.min_confidence,
         evidence=evidence(policy, audit, group, sample.threshold, resolution),
     )
 
@@ -173,7 +211,10 @@ def _question_id(
     max_error: float,
     resolution: Resolution,
 ) -> str:
-    """Name a question by all that may be chosen once answers are there. A plain bound takes no tolerated error."""
+    """Name a question by all that may be chosen once answers are there.
+
+    A plain bound takes no tolerated error. More pairs of the same audit are no choice (see `sequential_bounds`).
+    """
     pairs = sorted(
         (pair.pair_id, max((t for t in thresholds if in_scope(pair, group, t)), default=0.0))
         for pair in audit.pairs
@@ -194,25 +235,22 @@ def _question_id(
     )
 
 
-def _more(sample: Sample, max_error: float, alpha: float) -> int | None:
-    """Return the size of a fresh sample that would do, if errors turn up at the rate at which they have so far."""
-    if not sample.population:
-        return None
-    return reviews_needed(max_error, alpha=alpha, population=sample.population, expected=observed_rate(sample))
+def _reviews(sample: Sample, max_error: float, alpha: float) -> int | None:
+    """Return the size of a sample that would do, if errors turn up at the rate at which they have so far."""
+    return reviews_needed(max_error, alpha=alpha, population=sample.frame, expected=observed_rate(sample))
 
 
-def _all_open_right(sample: Sample, max_error: float, alpha: float) -> bool:
+def _all_open_right(audit: Audit, group: Group, threshold: float, max_error: float, alpha: float) -> bool:
     """Tell whether the bound would do if every open pair were answered, and the judge were right about it."""
-    if not sample.open:
+    after = [confirmed(pair, group) if pair.sampled and not pair.reviewed else pair for pair in audit.pairs]
+    if after == list(audit.pairs):
         return False
-    share = (sample.against - sample.open) / sample.against
-    strata = [Stratum(s.population, s.sampled, round(s.errors * share)) for s in sample.strata]
-    after = sample._replace(population=sample.population - sample.open)
-    return bounded(after, stratified_upper(strata, alpha=alpha), max_error).holds
+    errors = errors_at_most(audit, after, group, threshold, alpha=alpha)
+    return bounded(sample_of(after, group, threshold), errors, max_error).holds
 
 
-def _disagreement(store: Store, policy: Policy, audit: Audit) -> Disagreement:
-    drawn = {pair.pair_id for pair in audit.pairs if pair.sampled and pair.blind}
+def _disagreement(store: Store, policy: Policy, audit: Audit, group: Group) -> Disagreement:
+    drawn = {pair.pair_id for pair in audit.pairs if pair.sampled and pair.blind and pair.group == group}
     roles: dict[str, list[str]] = defaultdict(list)
     for vote in votes(store, policy).to_pylist():
         if vote["pair_id"] in drawn:

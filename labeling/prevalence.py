@@ -1,11 +1,11 @@
-"""How many of the pairs are relevant: from the reviews of an audit alone, and with the judge's help."""
+"""How many pairs are relevant, and how often a judge is wrong: from blind reviews alone, and with the judge's help."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from labeling.bounds import hypergeometric_upper
-from store.audits import Audit
+from store.audits import Audit, AuditedPair
 
 _ENOUGH = 5  # of each answer, for an interval by the normal distribution
 
@@ -18,45 +18,64 @@ class ShareEstimate(NamedTuple):
     high: float
 
 
-class Prevalence(NamedTuple):
-    """The share of relevant pairs among all judged ones that an audit might have drawn.
+class Estimated(NamedTuple):
+    """A share by the reviews alone, and by them together with what the judge says of the pairs that nobody reviewed.
 
-    `plain` is what the reviews alone say, `assisted` what they say together with the judge's answers about the pairs
-    that nobody reviewed; None where too few answers are of either kind for its interval.
+    `assisted` is None where too few answers are of either kind for its interval.
     """
 
-    pairs: int
-    reviews: int
     plain: ShareEstimate
     assisted: ShareEstimate | None
 
 
-def prevalence(audit: Audit, *, confidence: float) -> Prevalence | None:
-    """Estimate the share of relevant pairs; None unless every pair drawn was answered blind and was as likely drawn.
+class Prevalence(NamedTuple):
+    """Shares among all judged pairs that a sample might have held: of relevant pairs, and of the judge's errors."""
+
+    pairs: int
+    reviews: int
+    relevant: Estimated
+    wrong: Estimated
+
+
+def prevalence(sample: Audit, *, confidence: float) -> Prevalence | None:
+    """Estimate how many pairs are relevant, and how often the judge is wrong, from a random sample of all groups.
 
     These are estimates, no bounds to rely on: no certificate hangs on them. An answer such as `unsure` counts as not
-    relevant.
+    relevant, and as no error where the judge said likewise.
+
+    Returns:
+        None unless every pair drawn was answered blind and was as likely drawn.
     """
-    frame = [pair for pair in audit.pairs if pair.group is not None]
-    sample = [pair for pair in frame if pair.sampled]
-    usable = all(pair.blind and pair.reviewed for pair in sample) and len({pair.stratum for pair in frame}) == 1
-    if not sample or not usable:
+    frame = [pair for pair in sample.pairs if pair.group is not None]
+    drawn = [pair for pair in frame if pair.sampled]
+    usable = all(pair.blind and pair.reviewed for pair in drawn) and len({pair.stratum for pair in frame}) == 1
+    if not drawn or not usable:
         return None
-    relevant = [pair.role == "positive" for pair in sample]
-    judged = [_relevance(pair.group != "negatives", pair.confidence) for pair in sample]
-    everywhere = math.fsum(_relevance(pair.group != "negatives", pair.confidence) for pair in frame) / len(frame)
+
+    def estimated(told: Sequence[bool], guess: Callable[[AuditedPair], float]) -> Estimated:
+        everywhere = math.fsum(map(guess, frame)) / len(frame)
+        guesses = [guess(pair) for pair in drawn]
+        return Estimated(
+            plain_share(sum(told), len(told), len(frame), confidence=confidence),
+            assisted_share(told, guesses, everywhere, len(frame), confidence=confidence),
+        )
+
     return Prevalence(
         len(frame),
-        len(sample),
-        plain_share(sum(relevant), len(sample), len(frame), confidence=confidence),
-        assisted_share(relevant, judged, everywhere, len(frame), confidence=confidence),
+        len(drawn),
+        estimated([pair.role == "positive" for pair in drawn], _relevance),
+        estimated([(pair.role == "positive") != (pair.group != "negatives") for pair in drawn], _doubt),
     )
 
 
-def _relevance(positive: bool, confidence: float | None) -> float:
+def _relevance(pair: AuditedPair) -> float:
     """Return the judge's view as one number, 1 for surely relevant; without a confidence it is taken at its word."""
-    sure = 1.0 if confidence is None else confidence
-    return sure if positive else 1 - sure
+    return _doubt(pair) if pair.group == "negatives" else 1 - _doubt(pair)
+
+
+def _doubt(pair: AuditedPair) -> float:
+    """Return the chance that the judge gives to its being wrong; none without a confidence."""
+    return 0.0 if pair.confidence is None else 1 - pair.confidence
 
 
 def plain_share(relevant: int, sampled: int, population: int, *, confidence: float) -> ShareEstimate:

@@ -1,14 +1,14 @@
 """Audits: random samples of pairs that people answer blind, and what the sample was drawn from.
 
 The first audit comes by itself: `draw_streams` draws each pair with a known probability as it goes to review. It ends
-to grow with its first answer; pairs that come to review later lie outside of it. A further one is drawn by `draw_audit`
-from pairs that nobody has answered, and takes the place of those before it: its sample is fresh, so whatever anybody
-did with the answers of earlier ones cannot make it look better than it is.
+to grow with its first answer; pairs that come to review later lie outside of it. A further one is drawn by
+`store.audit_draws` from pairs that nobody has answered, all of them or those of a group, and takes the place of those
+before it: its sample is fresh, so whatever anybody did with the answers of earlier ones cannot make it look better than
+it is. A drawn audit may be extended: its seed has fixed the order of all pairs that it might draw.
 """
 
 import hashlib
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, get_args
@@ -16,11 +16,9 @@ from typing import Literal, NamedTuple, get_args
 import pyarrow as pa
 
 from store.database import Store
-from store.errors import MissingError, UsageError
-from store.ids import content_id
 from store.labels import Resolution
 from store.policies import Policy, Role
-from store.review_streams import audit_seed, uniform
+from store.review_streams import audit_place, audit_seed
 
 Group = Literal["negatives", "promoted", "confirmed"]
 
@@ -46,46 +44,101 @@ class AuditedPair(NamedTuple):
     reviewed: bool  # by anybody
     blind: bool  # every answer was given blind, under this very question
     role: Role | None  # of the label that people settled; None: they settled none
+    place: float = 0.0  # in the order in which people are asked, batch by batch
+    shown: bool = False  # it had been put before reviewers with a judge's suggestion when it was drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The newest audit of a policy's question: the pairs that it might have drawn, and the candidates beside them."""
+    """An audit of a policy's question: the pairs that it might have drawn, and the candidates beside them."""
 
     audit_id: str
     thresholds: tuple[float, ...]
     pairs: tuple[AuditedPair, ...]
     others: tuple[AuditedPair, ...]
+    group: Group | None = None  # None: of all groups
+    min_confidence: float = 0.0  # it was drawn from pairs judged with at least this much
 
     @property
     def outside(self) -> int:
         """How many judged pairs that nobody has reviewed it says nothing about."""
-        return sum(pair.group is not None and not pair.reviewed for pair in self.others)
+        return sum(pair.group in (self.group or get_args(Group)) and not pair.reviewed for pair in self.others)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it was drawn at one stroke, and may be extended, rather than by the streams of review."""
+        return self.audit_id != FIRST_AUDIT
 
 
-class Draw(NamedTuple):
-    """What `draw_audit` drew. `unseen` of the pairs drawn have not been put before reviewers yet."""
+class AuditRow(NamedTuple):
+    """What is stored of a drawn audit."""
 
     audit_id: str
-    population: int
-    size: int
-    unseen: int
+    seed: str
+    group: Group | None
+    min_confidence: float
+    pilot: bool
+    thresholds: tuple[float, ...]
 
 
-def newest_audit(store: Store, policy: Policy, *, resolution: Resolution) -> Audit:
-    """Return the newest audit, with its candidate pairs (near-repeats of cited chunks excepted), ordered by id."""
-    rows = store.table(
+def audit_rows(store: Store, policy: Policy) -> list[AuditRow]:
+    """Return the audits and pilots drawn under a policy's question, newest first."""
+    rows = store.rows(
         """
-        SELECT audit_id, thresholds FROM audits WHERE policy_name = ? AND labelling_fingerprint = ?
-        ORDER BY drawn_at DESC, audit_id LIMIT 1
+        SELECT audit_id, seed, pair_group, min_confidence, pilot, thresholds FROM audits
+        WHERE policy_name = ? AND labelling_fingerprint = ? ORDER BY drawn_at DESC, audit_id
         """,
         [policy.name, policy.labelling_fingerprint],
-    ).to_pylist()
-    audit_id = rows[0]["audit_id"] if rows else FIRST_AUDIT
-    thresholds = tuple(rows[0]["thresholds"]) if rows else THRESHOLDS
+    )
+    return [
+        AuditRow(
+            audit_id=str(row["audit_id"]),
+            seed=str(row["seed"]),
+            group=row["pair_group"],  # type: ignore[arg-type]
+            min_confidence=row["min_confidence"],  # type: ignore[arg-type]
+            pilot=bool(row["pilot"]),
+            thresholds=tuple(row["thresholds"]),  # type: ignore[arg-type]
+        )
+        for row in rows
+    ]
+
+
+def row_about(rows: Iterable[AuditRow], group: Group | None) -> AuditRow | None:
+    """Return the newest drawn audit about a group, or about all of them (None); pilots certify nothing."""
+    return next((row for row in rows if not row.pilot and row.group in (None, group)), None)
+
+
+def audits_by_group(store: Store, policy: Policy, *, resolution: Resolution) -> Mapping[Group, Audit]:
+    """Return for each group the audit that counts: the newest one about it, or about all groups.
+
+    Where nothing was ever drawn it is the one that the streams of review make. A group that no drawn audit is about
+    has none then.
+    """
+    rows = audit_rows(store, policy)
+    known: dict[str, Audit] = {}
+    found: dict[Group, Audit] = {}
+    for group in get_args(Group):
+        row = row_about(rows, group)
+        if row is None and rows:
+            continue
+        audit_id = row.audit_id if row else FIRST_AUDIT
+        if audit_id not in known:
+            known[audit_id] = _load(store, policy, row, resolution)
+        found[group] = known[audit_id]
+    return found
+
+
+def sample_of_all(store: Store, policy: Policy, *, resolution: Resolution) -> Audit:
+    """Return the newest random sample of all pairs, whatever their group: an audit, a pilot, or the review streams."""
+    row = next((row for row in audit_rows(store, policy) if row.group is None), None)
+    return _load(store, policy, row, resolution)
+
+
+def _load(store: Store, policy: Policy, row: AuditRow | None, resolution: Resolution) -> Audit:
+    """Read an audit, with its candidate pairs (near-repeats of cited chunks excepted) ordered by id."""
     found = store.table(
         f"""
-        WITH frame AS ({_DRAWN if rows else _FIRST}), answers AS (
+        WITH frame AS ({_DRAWN if row else _FIRST}), answers AS (
             SELECT pair_id, bool_and(stream = 'audit' AND suggested IS NULL AND carried_from IS NULL) AS blind
             FROM current_reviews WHERE labelling_fingerprint = $fingerprint AND stream <> 'adjudication'
             GROUP BY pair_id
@@ -96,8 +149,8 @@ def newest_audit(store: Store, policy: Policy, *, resolution: Resolution) -> Aud
             SELECT pair_id, label, judge_id, confidence FROM current_judgments
             WHERE labelling_fingerprint = $fingerprint
         )
-        SELECT pair_id, proposed, judged.label AS judged, judge_id, confidence, stratum, coalesce(sampled, false) AS
-               sampled, frame.pair_id IS NOT NULL AS inside, settled.pair_id IS NOT NULL AS reviewed,
+        SELECT pair_id, proposed, judged.label AS judged, judge_id, confidence, stratum, batch, coalesce(shown, false)
+               AS shown, frame.pair_id IS NOT NULL AS inside, settled.pair_id IS NOT NULL AS reviewed,
                coalesce(blind, false) AS blind, settled.label
         FROM (FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL) AS candidates
         LEFT JOIN frame USING (pair_id) LEFT JOIN answers USING (pair_id)
@@ -105,32 +158,42 @@ def newest_audit(store: Store, policy: Policy, *, resolution: Resolution) -> Aud
         ORDER BY pair_id
         """,
         {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "resolution": resolution}
-        | ({"audit": audit_id} if rows else {}),
+        | ({"audit": row.audit_id} if row else {}),
     ).to_pylist()
+    seed = audit_seed(store, policy) or ""
     inside: list[AuditedPair] = []
     others: list[AuditedPair] = []
-    for row in found:
-        (inside if row["inside"] else others).append(
+    for pair in found:
+        (inside if pair["inside"] else others).append(
             AuditedPair(
-                pair_id=row["pair_id"],
-                group=_group(policy, row["judged"], row["proposed"]),
-                judge_id=row["judge_id"],
-                confidence=row["confidence"],
-                stratum=row["stratum"] or 0.0,
-                sampled=row["sampled"],
-                reviewed=row["reviewed"],
-                blind=row["blind"],
-                role=policy.role(row["label"]) if row["label"] is not None else None,
+                pair_id=pair["pair_id"],
+                group=group_of(policy, pair["judged"], pair["proposed"]),
+                judge_id=pair["judge_id"],
+                confidence=pair["confidence"],
+                stratum=pair["stratum"] or 0.0,
+                sampled=pair["batch"] is not None,
+                reviewed=pair["reviewed"],
+                blind=pair["blind"],
+                role=policy.role(pair["label"]) if pair["label"] is not None else None,
+                place=pair["batch"] + audit_place(seed, pair["pair_id"]) if pair["batch"] else 0.0,
+                shown=pair["shown"],
             )
         )
-    return Audit(audit_id, thresholds, tuple(inside), tuple(others))
+    audit_id, thresholds = (row.audit_id, row.thresholds) if row else (FIRST_AUDIT, THRESHOLDS)
+    group, least = (row.group, row.min_confidence) if row else (None, 0.0)
+    return Audit(audit_id, thresholds, tuple(inside), tuple(others), group, least)
 
 
-_DRAWN = "SELECT pair_id, sampled, 0.0::DOUBLE AS stratum FROM audit_pairs WHERE audit_id = $audit"
+_DRAWN = """
+    SELECT pair_id, 0.0::DOUBLE AS stratum, batch, shown
+    FROM (FROM audit_pairs WHERE audit_id = $audit)
+    LEFT JOIN (FROM audit_draws WHERE audit_id = $audit) USING (pair_id)
+"""
 
 # Pairs of probability 0 were answered before they came to review (see `store.review_streams`).
 _FIRST = """
-    SELECT pair_id, stream = 'audit' AS sampled, probability AS stratum FROM review_streams
+    SELECT pair_id, probability AS stratum, CASE WHEN stream = 'audit' THEN 1 END AS batch, false AS shown
+    FROM review_streams
     WHERE labelling_fingerprint = $fingerprint AND probability > 0 AND drawn_at <= coalesce((
         SELECT min(greatest(drawn_at, least(reviewed_at, recorded_at)))
         FROM reviews JOIN review_streams AS drawn USING (pair_id, labelling_fingerprint)
@@ -139,115 +202,14 @@ _FIRST = """
 """
 
 
-def _group(policy: Policy, judged: str | None, proposed: str) -> Group | None:
+def group_of(policy: Policy, judged: str | None, proposed: str) -> Group | None:
+    """Return the group of a pair by the judge's label and by what its source proposed."""
     role = policy.role(judged) if judged is not None else "excluded"
     if role == "negative":
         return "negatives"
     if role == "positive":
         return "confirmed" if proposed == "positive" else "promoted"
     return None
-
-
-def drawable_pairs(store: Store, policy: Policy) -> list[str]:
-    """Return the candidate pairs from which an audit may be drawn, ordered by id.
-
-    Nobody has answered them, and nobody can have seen a judge's suggestion with them: they were never put before
-    reviewers, or only blind.
-    """
-    found = store.table(
-        """
-        SELECT pair_id FROM candidate_pairs
-        LEFT JOIN (FROM review_streams WHERE labelling_fingerprint = $fingerprint) AS drawn USING (pair_id)
-        ANTI JOIN (SELECT pair_id FROM reviews WHERE labelling_fingerprint = $fingerprint) AS answered USING (pair_id)
-        WHERE policy_name = $policy AND duplicate_of IS NULL
-              AND (coalesce(stream, '') = 'audit' OR pair_id NOT IN (SELECT pair_id FROM review_records))
-        ORDER BY pair_id
-        """,
-        {"policy": policy.name, "fingerprint": policy.labelling_fingerprint},
-    )
-    return [str(pair) for pair in found["pair_id"].to_pylist()]
-
-
-def draw_audit(store: Store, policy: Policy, size: int) -> Draw:
-    """Draw an audit at random from all pairs that may be drawn, and freeze it with its population and thresholds.
-
-    Raises:
-        UsageError: `size` is below 1.
-        MissingError: fewer pairs than `size` may be drawn.
-    """
-    if size < 1:
-        raise UsageError(f"an audit of {size} pairs says nothing: at least 1")
-    population = drawable_pairs(store, policy)
-    if len(population) < size:
-        raise MissingError(
-            f"{size} pairs of policy {policy.name!r} cannot be drawn: only {len(population)} are left that nobody has"
-            " answered and that were never put before reviewers together with a judge's suggestion",
-            hint=f"uncited mine --policy {policy.name}",
-        )
-    seed = secrets.token_hex(16)
-    chosen = set(sorted(population, key=lambda pair: uniform(seed, "audit", pair))[:size])
-    population_hash = ids_hash(population)
-    audit_id = content_id("audit", policy.name, policy.labelling_fingerprint, seed, population_hash, size)
-    now = datetime.now(UTC)
-    with store.transaction():
-        _count_replaced(store, policy)
-        unseen = _move_to_audit(store, policy, chosen, size / len(population), now)
-        store.insert(
-            "audits",
-            pa.table(
-                {
-                    "audit_id": [audit_id],
-                    "policy_name": [policy.name],
-                    "labelling_fingerprint": [policy.labelling_fingerprint],
-                    "seed": [seed],
-                    "population": pa.array([len(population)], pa.int64()),
-                    "population_hash": [population_hash],
-                    "size": pa.array([size], pa.int64()),
-                    "thresholds": pa.array([list(THRESHOLDS)], pa.list_(pa.float64())),
-                    "drawn_at": pa.array([now], pa.timestamp("us", tz="UTC")),
-                }
-            ),
-        )
-        columns = {
-            "audit_id": pa.array([audit_id] * len(population), pa.string()),
-            "pair_id": pa.array(population, pa.string()),
-            "sampled": pa.array([pair in chosen for pair in population], pa.bool_()),
-        }
-        store.insert("audit_pairs", pa.table(columns))
-    return Draw(audit_id, len(population), size, unseen)
-
-
-def _move_to_audit(store: Store, policy: Policy, chosen: set[str], probability: float, now: datetime) -> int:
-    """Put the chosen pairs into the audit stream; return how many were not in it."""
-    seed = audit_seed(store, policy) or secrets.token_hex(16)
-    pairs = sorted(chosen)
-    fingerprint = policy.labelling_fingerprint
-    with store.view_of("chosen", pa.table({"pair_id": pa.array(pairs, pa.string())})):
-        there = store.count(
-            """
-            SELECT count(*) FROM review_streams SEMI JOIN chosen USING (pair_id)
-            WHERE labelling_fingerprint = ? AND stream = 'audit'
-            """,
-            [fingerprint],
-        )
-        store.execute(
-            """
-            UPDATE review_streams SET stream = 'audit', probability = $probability, drawn_at = $now
-            WHERE labelling_fingerprint = $fingerprint AND stream = 'targeted'
-                  AND pair_id IN (SELECT pair_id FROM chosen)
-            """,
-            {"probability": probability, "now": now, "fingerprint": fingerprint},
-        )
-    columns = {
-        "pair_id": pa.array(pairs, pa.string()),
-        "labelling_fingerprint": pa.array([fingerprint] * len(pairs), pa.string()),
-        "stream": pa.array(["audit"] * len(pairs), pa.string()),
-        "probability": pa.array([probability] * len(pairs), pa.float64()),
-        "seed": pa.array([seed] * len(pairs), pa.string()),
-        "drawn_at": pa.array([now] * len(pairs), pa.timestamp("us", tz="UTC")),
-    }
-    store.insert("review_streams", pa.table(columns))
-    return len(pairs) - there
 
 
 def ids_hash(ids: Iterable[str]) -> str:
@@ -274,24 +236,6 @@ def question_number(
         }
         store.insert("audit_questions", pa.table(row))
     return number
-
-
-def _count_replaced(store: Store, policy: Policy) -> None:
-    """Let the audit that is about to be replaced count as asked, if there are answers to it.
-
-    Else one could read the answers, draw again until they please, and ask for the first time only then.
-    """
-    audit = newest_audit(store, policy, resolution="majority")
-    if not any(pair.sampled and pair.reviewed for pair in audit.pairs):
-        return
-    for group in get_args(Group):
-        asked = store.scalar(
-            "SELECT 1 FROM audit_questions WHERE labelling_fingerprint = ? AND audit_id = ? AND pair_group = ?",
-            [policy.labelling_fingerprint, audit.audit_id, group],
-        )
-        if not asked:
-            unasked = content_id("audit-question", policy.labelling_fingerprint, audit.audit_id, group)
-            question_number(store, policy, group, audit.audit_id, unasked, record=True)
 
 
 def questions_asked(store: Store, policy: Policy, group: Group) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from store.audits import Audit, AuditedPair, Group, ids_hash, newest_audit
+from store.audits import Audit, AuditedPair, Group, audits_by_group, ids_hash
 from store.database import Store
 from store.errors import MissingError
 from store.ids import canonical_json, content_id
@@ -37,17 +37,21 @@ class Evidence:
 class Certificate:
     """With the `confidence` stated, at most the share `bound` of a judge's labels is wrong.
 
-    It speaks about the `population` pairs of a group that the judge labelled with at least `threshold` confidence and
-    that nobody has reviewed. `reviews` were given blind to pairs drawn at random; `against` counts the pairs drawn
-    that are taken for errors, those without a usable answer included. `level` is the part of the permitted error that
-    this question took, as the `question`-th.
+    It speaks about the pairs of a group that the judge labelled with at least `threshold` confidence (and
+    `min_confidence`, if only such were drawn from): the `population` that nobody has reviewed, and those that people
+    `confirmed`. All errors are among the former, so there it may be the share `bound_unreviewed`. `reviews` were given
+    blind to pairs drawn at random; `against` counts the pairs drawn that are taken for errors, those without a usable
+    answer included; `shown` those that had stood before reviewers with a judge's suggestion before they were drawn.
+    `level` is the part of the permitted error that this question took, as the `question`-th.
     """
 
     policy_name: str
     group: Group
     threshold: float
     population: int
+    confirmed: int
     bound: float
+    bound_unreviewed: float
     max_error: float
     confidence: float
     level: float
@@ -55,6 +59,8 @@ class Certificate:
     sampled: int
     reviews: int
     against: int
+    shown: int
+    min_confidence: float
     evidence: Evidence
     issued_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -127,7 +133,7 @@ def standing_certificates(store: Store, policy: Policy, *, resolution: Resolutio
     )
     if not rows:
         return []
-    audit = newest_audit(store, policy, resolution=resolution)
+    audits = audits_by_group(store, policy, resolution=resolution)
     standing = []
     for row in rows:
         body = json.loads(str(row["body"]))
@@ -135,8 +141,9 @@ def standing_certificates(store: Store, policy: Policy, *, resolution: Resolutio
             **{**body, "evidence": Evidence(**body["evidence"])},
             issued_at=row["issued_at"],  # type: ignore[arg-type]
         )
-        now = evidence(policy, audit, certificate.group, certificate.threshold, resolution)
-        reasons = tuple(_changes(certificate.evidence, now))
+        audit = audits.get(certificate.group)
+        now = evidence(policy, audit, certificate.group, certificate.threshold, resolution) if audit else None
+        reasons = tuple(_changes(certificate.evidence, now)) if now else ("other samples have been drawn since",)
         standing.append(Standing(str(row["certificate_id"]), certificate, reasons))
     return standing
 
@@ -180,11 +187,11 @@ def certified_labels(store: Store, policy: Policy, *, resolution: Resolution) ->
             + "; --uncertified uses them all the same, though nobody knows how many are wrong",
             hint=f"uncited certify --policy {policy.name}",
         )
-    audit = newest_audit(store, policy, resolution=resolution)
+    audits = audits_by_group(store, policy, resolution=resolution)
     pairs = frozenset(
         pair.pair_id
-        for pair in audit.pairs
         for found in valid
+        for pair in audits[found.certificate.group].pairs
         if not pair.reviewed and in_scope(pair, found.certificate.group, found.certificate.threshold)
     )
     return CertifiedLabels(pairs, tuple(sorted(found.certificate_id for found in valid)))

@@ -27,14 +27,19 @@ class World:
         self.wrong = np.zeros(size, bool)
         self.wrong[np.argsort(-hardness)[: round(errors * size)]] = True
         self.confidence = np.clip(1 - rng.random(size) * 0.5 - telling * self.wrong, 0.5, 1.0)
-        self.sampled = np.zeros(size, bool)
+        self.place = np.zeros(size)  # in the order of the draw; 0: not drawn
         self.reviewed = np.zeros(size, bool)
         self.blind = np.zeros(size, bool)
 
+    @property
+    def sampled(self) -> np.ndarray:
+        return self.place > 0
+
     def draw(self, size: int) -> None:
-        self.sampled[:] = False
-        free = np.flatnonzero(~self.reviewed)
-        self.sampled[self.rng.choice(free, size, replace=False)] = True
+        """Draw pairs, or so many more of them."""
+        free = np.flatnonzero(~self.sampled)
+        first = self.place.max() + 1
+        self.place[self.rng.choice(free, min(size, len(free)), replace=False)] = first + np.arange(min(size, len(free)))
 
     def answer_audit(self, share: float, *, easy_first: bool = True) -> None:
         """People answer that share of the sample; by default they leave the errors of the judge, being hard, open."""
@@ -60,11 +65,12 @@ class World:
                 reviewed=bool(self.reviewed[i]),
                 blind=bool(self.blind[i]),
                 role=("positive" if self.wrong[i] else "negative") if self.reviewed[i] else None,
+                place=float(self.place[i]),
             )
             for i in range(len(self.wrong))
         ]
 
     def true_share(self, threshold: float) -> float:
-        """Share of errors among the pairs that nobody has reviewed, from a threshold on."""
-        chosen = (self.confidence >= threshold) & ~self.reviewed
-        return float(self.wrong[chosen].mean()) if chosen.any() else 0.0
+        """Share of errors among the labels that there are from a threshold on: not reviewed, or confirmed."""
+        chosen = (self.confidence >= threshold) & ~(self.reviewed & self.wrong)
+        return float((self.wrong & ~self.reviewed)[chosen].mean()) if chosen.any() else 0.0

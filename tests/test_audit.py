@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from labeling.audit_plan import plan_audit
-from labeling.certify import Certification, certify
+from labeling.certify import Certification, Disagreement, certify
 from labeling.review_queue import review_queue
-from store.audits import FIRST_AUDIT, draw_audit, drawable_pairs, ids_hash, newest_audit
-from store.certificates import standing_certificates
+from store.audit_draws import draw_audit, drawable_pairs, extend_audit
+from store.audits import FIRST_AUDIT, Group, audits_by_group, ids_hash, sample_of_all
+from store.certificates import certified_labels, standing_certificates
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.example_sets import LabelledPair, put_example_set
@@ -86,8 +87,9 @@ def answer(
     return answered
 
 
-def sampled(store: Store, policy: Policy) -> list[str]:
-    return [found.pair_id for found in newest_audit(store, policy, resolution="majority").pairs if found.sampled]
+def sampled(store: Store, policy: Policy, group: Group = "negatives") -> list[str]:
+    audit = audits_by_group(store, policy, resolution="majority")[group]
+    return [found.pair_id for found in audit.pairs if found.sampled]
 
 
 def drawn_negatives(store: Store, policy: Policy) -> list[str]:
@@ -153,7 +155,7 @@ def test_the_audit_of_the_streams_is_closed_by_its_first_answer(store: Store) ->
     draw_streams(store, later, negatives(range(20, 30)), audit_share=0.5)
     assert sampled(store, policy) == first
     result = certified(store, policy, 0.06)
-    assert result.audit_id == FIRST_AUDIT
+    assert result.groups[0].audit_id == FIRST_AUDIT
     assert result.outside == 30 + len(negatives(range(20, 30)))
     (group,) = result.groups
     assert group.certificate_id
@@ -201,7 +203,7 @@ def test_an_adjudication_settles_what_the_certificate_is_measured_by(store: Stor
     answer(store, audited, [first], "no", reviewer="eve", stream="adjudication")
     result = certified(store, audited)
     assert result.groups[0].finding.sample.against == 0
-    assert (result.disagreement.pairs, result.disagreement.differ) == (1, 1)
+    assert result.groups[0].disagreement == Disagreement(pairs=1, differ=1)
     assert result.groups[0].sensitivity is not None
     assert result.groups[0].sensitivity > 0.5, "the only pair with two answers is disputed"
 
@@ -236,7 +238,7 @@ def test_another_judge_is_another_question_with_less_to_spend(store: Store, audi
     assert groups["negatives"].level == pytest.approx(0.008)
     assert groups["promoted"].finding.sample.against == groups["promoted"].finding.sample.sampled > 0
     assert groups["promoted"].certificate_id is None
-    assert groups["promoted"].more is None, "all of its promoted pairs were wrong"
+    assert groups["promoted"].reviews is None, "all of its promoted pairs were wrong"
 
 
 def test_a_certificate_is_void_once_what_it_rests_on_has_changed(store: Store, audited: Policy) -> None:
@@ -302,16 +304,18 @@ def test_a_draw_is_frozen_random_and_from_pairs_that_nobody_can_have_seen(store:
     answered = answer(store, policy, negatives(range(15, 16)), stream="targeted")
     seen = {p for p in negatives(range(10)) if streams[p] == "targeted"}
     population = drawable_pairs(store, policy)
-    assert set(population) == {*negatives(), *positives()} - seen - set(answered)
+    assert {found.pair_id for found in population} == {*negatives(), *positives()} - set(answered)
+    assert {found.pair_id for found in population if found.shown} == seen
+    unseen = [found.pair_id for found in population if not found.shown]
     drawn = draw_audit(store, policy, 40)
-    assert drawn.population == len(population)
+    assert drawn.population == len(unseen)
     row = store.rows("FROM audits")[0]
-    again = sorted(population, key=lambda pair_id: uniform(str(row["seed"]), "audit", pair_id))[:40]
+    again = sorted(unseen, key=lambda pair_id: uniform(str(row["seed"]), "audit", pair_id))[:40]
     assert sorted(again) == sampled(store, policy)
-    assert row["population_hash"] == ids_hash(population)
+    assert row["population_hash"] == ids_hash(unseen)
     assert draw_streams(store, policy, again, audit_share=0) == dict.fromkeys(again, "audit")
     assert drawn.unseen == sum(streams.get(p) != "audit" for p in again)
-    with pytest.raises(MissingError, match=f"only {len(population)} are left"):
+    with pytest.raises(MissingError, match=f"only {len(unseen)} are left"):
         draw_audit(store, policy, 1000)
     with pytest.raises(UsageError, match="at least 1"):
         draw_audit(store, policy, 0)
@@ -365,8 +369,8 @@ def test_a_judge_that_was_shown_answers_of_the_audit_is_not_certified_by_it(stor
 def test_a_plan_names_what_is_needed_drawn_and_answered(store: Store) -> None:
     policy, _ = add_policy(store, POLICY)
     empty = plan_audit(store, policy, resolution="majority", max_error=0.02)
-    assert (empty.unknown, empty.needs, empty.draw) == (160, (), None)
-    assert plan_audit(store, policy, resolution="majority", max_error=0.02, expected=0.005).unknown == 328
+    assert (empty.unknown, empty.needs, empty.draw) == (186, (), None)
+    assert plan_audit(store, policy, resolution="majority", max_error=0.02, expected=0.005).unknown == 561
     fill(store)
     plan = plan_audit(store, policy, resolution="majority")
     need = plan.needs[0]
@@ -383,6 +387,106 @@ def test_a_plan_names_what_is_needed_drawn_and_answered(store: Store) -> None:
         plan_audit(store, policy, resolution="majority", max_error=0)
 
 
+def test_pairs_that_stood_before_reviewers_with_a_suggestion_are_drawn_on_demand_and_counted(store: Store) -> None:
+    policy = fill(store)
+    draw_streams(store, policy, negatives(), audit_share=0)
+    add_pushed_pairs(store, "dataset", negatives())
+    with pytest.raises(MissingError, match="with those that were, there are 300: --include-shown draws them too"):
+        draw_audit(store, policy, 100, group="negatives")
+    assert plan_audit(store, policy, resolution="majority").include_shown
+    assert draw_audit(store, policy, 100, group="negatives", include_shown=True).shown == 100
+    queue = review_queue(store, policy, ReviewSettings(audit_share=0))
+    assert sorted(queued.pair.pair_id for queued in queue if queued.stream == "audit") == sampled(store, policy)
+    answer(store, policy, sampled(store, policy))
+    certified(store, policy)
+    (standing,) = standing_certificates(store, policy, resolution="majority")
+    assert standing.certificate.shown == 100
+
+
+def test_an_audit_of_a_part_speaks_about_it_alone_and_leaves_the_other_groups_theirs(store: Store) -> None:
+    policy = fill(store)
+    judge(store, policy, dict.fromkeys(negatives()[:200], "no"), model="c", confidence=0.97)
+    draw_audit(store, policy, 60)
+    whole = set(sampled(store, policy, "confirmed"))
+    drawn = draw_audit(store, policy, 70, group="negatives", min_confidence=0.95)
+    inside = set(negatives()[:200])
+    assert drawn.population == len(inside)
+    assert set(sampled(store, policy)) <= inside
+    assert set(sampled(store, policy, "confirmed")) == whole
+    answer(store, policy, sampled(store, policy))
+    groups = {group.group: group for group in certified(store, policy).groups}
+    assert groups["negatives"].certificate_id
+    assert groups["negatives"].finding.sample.frame == len(inside)
+    assert groups["confirmed"].audit_id != groups["negatives"].audit_id
+    labels = certified_labels(store, policy, resolution="majority").pair_ids
+    assert labels == inside - set(sampled(store, policy))
+
+
+def test_a_pilot_certifies_nothing_and_costs_the_audit_after_it_nothing(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 60, pilot=True)
+    pilot = [p.pair_id for p in sample_of_all(store, policy, resolution="majority").pairs if p.sampled]
+    answer(store, policy, set(pilot) & set(negatives()))
+    answer(store, policy, set(pilot) & set(positives()), "yes")
+    assert certified(store, policy).groups == ()
+    assert certified(store, policy).prevalence is not None
+    (best,) = [found.best for found in plan_audit(store, policy, resolution="majority").outlooks if found.best]
+    assert (best.group, best.min_confidence) == ("negatives", 0.0)
+    assert best.needed is not None
+    draw_audit(store, policy, best.needed, group="negatives")
+    answer(store, policy, sampled(store, policy))
+    (group,) = certified(store, policy).groups
+    assert group.question == 1
+    assert group.certificate_id
+
+
+def test_a_judge_that_the_pilot_shows_to_be_useless_is_worth_no_audit(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 60, pilot=True)
+    pilot = [p.pair_id for p in sample_of_all(store, policy, resolution="majority").pairs if p.sampled]
+    answer(store, policy, pilot[::2])
+    answer(store, policy, pilot[1::2], "yes")
+    outlooks = {found.group: found for found in plan_audit(store, policy, resolution="majority").outlooks}
+    assert outlooks["negatives"].best is None
+    assert outlooks["negatives"].surest.needed is None
+    assert outlooks["negatives"].surest.expected > 0.3
+
+
+def test_an_audit_is_extended_in_its_frozen_order_and_no_look_costs_anything(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 40, group="negatives")
+    first = set(sampled(store, policy))
+    answer(store, policy, sorted(first)[:-1])
+    answer(store, policy, sorted(first)[-1:], "yes")
+    (group,) = certified(store, policy).groups
+    assert group.certificate_id is None
+    extend_audit(store, policy, 100, group="negatives")
+    row = store.rows("FROM audits")[0]
+    frozen = sorted(negatives(), key=lambda pair_id: uniform(str(row["seed"]), "audit", pair_id))
+    assert set(sampled(store, policy)) == set(frozen[:140])
+    answer(store, policy, set(sampled(store, policy)) - first)
+    (group,) = certified(store, policy).groups
+    assert group.question == 1
+    assert group.certificate_id
+    with pytest.raises(MissingError, match="of which 160 are left"):
+        extend_audit(store, policy, 161, group="negatives")
+    with pytest.raises(MissingError, match="no audit about the promoted"):
+        extend_audit(store, policy, 1, group="promoted")
+    with pytest.raises(UsageError, match="at least 1"):
+        extend_audit(store, policy, 0, group="negatives")
+
+
+def test_one_may_stop_as_soon_as_the_answers_will_do(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 150, group="negatives")
+    audit = audits_by_group(store, policy, resolution="majority")["negatives"]
+    in_order = [p.pair_id for p in sorted((p for p in audit.pairs if p.sampled), key=lambda p: p.place)]
+    answer(store, policy, in_order[:60])
+    (group,) = certified(store, policy).groups
+    assert group.certificate_id, "60 in the order in which they are asked; 90 are open"
+    assert group.finding.sample.open == 90
+
+
 def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     workspace = tmp_path / "w"
@@ -391,7 +495,8 @@ def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
         fill(store)
     planned = run("audit", "plan", *policy_option, cwd=workspace)
     size = from_json("audit", "plan", *policy_option, cwd=workspace)["draw"]
-    assert f"uncited audit draw --policy answers --size {size}" in planned.stderr
+    assert "uncited audit pilot --policy answers --size 40" in planned.stderr
+    assert f"uncited audit draw --policy answers --size {size}" in planned.stdout
     assert (
         f"{size} of 330 pairs are drawn" in run("audit", "draw", *policy_option, "--size", size, cwd=workspace).stdout
     )
@@ -407,7 +512,8 @@ def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     said = run("certify", *policy_option, cwd=workspace).stdout
     document = from_json("certify", *policy_option, cwd=workspace)
     sample = document["groups"][0]["finding"]["sample"]
-    assert f"{sample['population']} negatives, {sample['answered']} reviews: at most " in said
+    assert f"300 negatives, {sample['answered']} reviews: at most " in said
+    assert f"{sample['population']} of them nobody has reviewed" in said
     assert "of them are relevant, 95 % confidence" in said
     assert "judged pairs, these are relevant: " in said
     assert "with the judge's help (PPI++)" in said

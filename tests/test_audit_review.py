@@ -8,7 +8,8 @@ from labeling.certify import certify
 from labeling.review import submit_reviews
 from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
-from store.audits import draw_audit, drawable_pairs, newest_audit
+from store.audit_draws import draw_audit, drawable_pairs
+from store.audits import audits_by_group
 from store.database import Store
 from tests.reviewing import POLICY, TARGETED_ONLY, fill, judge, large_log, on_server
 
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 def test_a_drawn_audit_is_answered_blind_in_argilla_and_certified(store: Store, client: "Argilla") -> None:
     policy = fill(store, large_log(10, 6), replace(POLICY, name=f"audit-{uuid4().hex[:8]}"))
-    judge(store, policy, dict.fromkeys(drawable_pairs(store, policy), "related"))
+    judge(store, policy, dict.fromkeys((pair.pair_id for pair in drawable_pairs(store, policy)), "related"))
     draw_audit(store, policy, 40)
-    drawn = {pair.pair_id for pair in newest_audit(store, policy, resolution="majority").pairs if pair.sampled}
+    audit = audits_by_group(store, policy, resolution="majority")["negatives"]
+    drawn = {pair.pair_id for pair in audit.pairs if pair.sampled}
     push_reviews(store, policy, client, TARGETED_ONLY)
     records = on_server(client, policy)
     assert {p for p, record in records.items() if record["metadata"]["stream"] == "audit"} == drawn
-    assert drawable_pairs(store, policy) == sorted(drawn), "the others have been put before reviewers"
+    unseen = {pair.pair_id for pair in drawable_pairs(store, policy) if not pair.shown}
+    assert unseen == drawn, "the others have been put before reviewers"
     submit_reviews(client, policy, {pair: "related" for pair in drawn})
     pull_reviews(store, policy, client, TARGETED_ONLY)
     (group,) = certify(store, policy, resolution="majority", max_error=0.2).groups

@@ -1,19 +1,16 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, hypergeom
+from scipy.stats import hypergeom
 
 from labeling.bounds import (
     Stratum,
     at_most,
     clopper_pearson_upper,
-    fixed_sequence,
     hypergeometric_upper,
-    reviews_needed,
     spent,
     stratified_upper,
 )
@@ -87,20 +84,6 @@ def test_strata_share_alpha_and_those_sampled_wholly_take_none() -> None:
     assert stratified_upper([], alpha=0.05) == 0
 
 
-def test_a_fixed_sequence_stops_at_the_first_that_fails_whatever_comes_after() -> None:
-    assert fixed_sequence([0.01, 0.04, 0.06, 0.001], alpha=0.05) == 2
-    assert fixed_sequence([0.2, 0.0], alpha=0.05) == 0
-    assert fixed_sequence([0.0, 0.05], alpha=0.05) == 2
-    assert fixed_sequence([], alpha=0.05) == 0
-
-
-def test_in_a_fixed_order_no_correction_is_needed_and_picking_the_best_needs_one() -> None:
-    p_values = np.random.default_rng(1).random((2000, 6))  # of six true hypotheses in 2,000 worlds
-    too_many = binom.ppf(0.999, 2000, 0.05)
-    assert sum(fixed_sequence(list(row), alpha=0.05) > 0 for row in p_values) <= too_many
-    assert (p_values.min(axis=1) <= 0.05).sum() > too_many
-
-
 def test_all_questions_together_spend_no_more_than_alpha() -> None:
     parts = [spent(0.05, number) for number in range(1, 60)]
     assert parts[0] == pytest.approx(0.04)
@@ -109,23 +92,3 @@ def test_all_questions_together_spend_no_more_than_alpha() -> None:
     assert all(later < earlier for earlier, later in itertools.pairwise(parts))
     with pytest.raises(ValueError, match="number 0"):
         spent(0.05, 0)
-
-
-@pytest.mark.parametrize(("max_error", "needed"), [(0.05, 59), (0.02, 149), (0.01, 299)])
-def test_the_reviews_needed_without_errors_are_the_well_known_ones(max_error: float, needed: int) -> None:
-    assert reviews_needed(max_error, alpha=0.05) == needed
-
-
-def test_what_is_needed_is_enough_and_hopeless_plans_are_named() -> None:
-    for expected in (0.0, 0.005, 0.01):
-        needed = reviews_needed(0.02, alpha=0.05, expected=expected)
-        assert needed is not None
-        errors = math.ceil(expected * needed - 1e-9)
-        assert clopper_pearson_upper(errors, needed, alpha=0.05) <= 0.02
-        assert binom.cdf(errors, needed, 0.02) <= 0.05 + 1e-9
-    assert reviews_needed(0.02, alpha=0.05, expected=0.02) is None
-    # Of those that nobody has seen at most 2 % may be wrong, so of 50 none: all but a few must be seen.
-    small = reviews_needed(0.02, alpha=0.05, population=50)
-    assert small is not None
-    assert small > 40
-    assert hypergeometric_upper(0, small, 50, alpha=0.05) <= 0.02 * (50 - small)

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from labeling.audit_sample import Finding, assess, sample_of, usable_thresholds
 from labeling.bounds import clopper_pearson_upper, hypergeometric_upper, spent
-from store.audits import THRESHOLDS, Audit, AuditedPair
+from store.audits import FIRST_AUDIT, THRESHOLDS, Audit, AuditedPair
 from tests.audit_worlds import World
 
 ALPHA = 0.05
@@ -19,18 +19,25 @@ TOO_MANY = int(binom.ppf(0.999, WORLDS, ALPHA))  # false statements that chance 
 Method = Callable[[Sequence[AuditedPair], float], Finding]
 
 
-def as_audit(pairs: Sequence[AuditedPair]) -> Audit:
-    return Audit("audit", THRESHOLDS, tuple(pairs), ())
+def as_audit(pairs: Sequence[AuditedPair], audit_id: str = FIRST_AUDIT) -> Audit:
+    return Audit(audit_id, THRESHOLDS, tuple(pairs), ())
 
 
 def whole(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
-    return assess(pairs, "negatives", [0.0], 0.05, alpha=alpha)
+    """What the audit of the review streams says: its size is fixed."""
+    return assess(as_audit(pairs), "negatives", [0.0], 0.05, alpha=alpha)
 
 
-def by_threshold(max_error: float) -> Method:
+def sequential(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
+    """What a drawn audit says, which may be extended."""
+    return assess(as_audit(pairs, "drawn"), "negatives", [0.0], 0.05, alpha=alpha)
+
+
+def by_threshold(max_error: float, audit_id: str = FIRST_AUDIT) -> Method:
     def method(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
-        thresholds = usable_thresholds(as_audit(pairs), "negatives", max_error, alpha=alpha)
-        return assess(pairs, "negatives", thresholds, max_error, alpha=alpha)
+        audit = as_audit(pairs, audit_id)
+        thresholds = usable_thresholds(audit, "negatives", max_error, alpha=alpha)
+        return assess(audit, "negatives", thresholds, max_error, alpha=alpha)
 
     return method
 
@@ -48,7 +55,8 @@ def with_targeted_ones(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
 def plain_share(pairs: Sequence[AuditedPair], alpha: float) -> Finding:
     """Broken: the share found is taken for the share there is."""
     sample = sample_of(pairs, "negatives", 0.0)
-    return Finding(sample, sample.against / sample.sampled, holds=True)
+    share = sample.against / sample.sampled
+    return Finding(sample, share, share, holds=True)
 
 
 def false_worlds(method: Method, *, seed: int, errors: float, alpha: float = ALPHA, looks: int = 3) -> int:
@@ -72,6 +80,7 @@ def false_worlds(method: Method, *, seed: int, errors: float, alpha: float = ALP
 def test_bounds_hold_in_clustered_worlds_whoever_skips_the_hard_pairs_and_however_often_one_looks() -> None:
     assert false_worlds(whole, seed=1, errors=0.06) <= TOO_MANY
     assert false_worlds(whole, seed=2, errors=0.2) <= TOO_MANY
+    assert false_worlds(sequential, seed=1, errors=0.06) <= TOO_MANY
 
 
 @pytest.mark.parametrize("broken", [without_open_ones, with_targeted_ones, plain_share])
@@ -92,10 +101,24 @@ def test_the_bound_is_no_wider_than_it_must_be() -> None:
     assert 0.18 * WORLDS < missed <= binom.ppf(0.999, WORLDS, 0.3), "an exact bound misses almost as often as it may"
 
 
-def test_thresholds_in_a_fixed_order_certify_nothing_false() -> None:
+@pytest.mark.parametrize(("audit_id", "max_error"), [(FIRST_AUDIT, 0.05), ("drawn", 0.1)])
+def test_thresholds_in_a_fixed_order_certify_nothing_false(audit_id: str, max_error: float) -> None:
     """There are a few more errors than tolerated, and the judge is as sure of them as of the others."""
-    for seed, max_error in ((4, 0.05), (5, 0.1)):
-        assert certified_wrongly(by_threshold(max_error), max_error, seed=seed) <= TOO_MANY
+    assert certified_wrongly(by_threshold(max_error, audit_id), max_error, seed=4) <= TOO_MANY
+
+
+def test_an_audit_may_be_extended_until_it_certifies_and_is_wrong_no_more_often() -> None:
+    rng = np.random.default_rng(11)
+    worlds, false = 100, 0
+    for _ in range(worlds):
+        world = World(rng, errors=0.055)
+        for _ in range(7):
+            world.draw(20)
+            world.answer_audit(1.0)
+            if sequential(world.pairs(), ALPHA).holds:
+                false += world.true_share(0.0) > 0.05
+                break
+    assert false <= binom.ppf(0.999, worlds, ALPHA)
 
 
 def certified_wrongly(method: Method, max_error: float, *, seed: int) -> int:

@@ -82,9 +82,29 @@ def test_the_prevalence_is_that_of_all_judged_pairs() -> None:
     found = prevalence(Audit("audit", THRESHOLDS, tuple(pairs()), ()), confidence=0.95)
     assert found is not None
     assert (found.pairs, found.reviews) == (200, 80)
-    assert found.plain.value == 0.25
-    assert found.plain.low < 0.25 < found.plain.high
-    assert found.assisted == pytest.approx((0.25, 0.25, 0.25)), "the judge was right about all of them"
+    assert found.relevant.plain.value == 0.25
+    assert found.relevant.plain.low < 0.25 < found.relevant.plain.high
+    assert found.relevant.assisted == pytest.approx((0.25, 0.25, 0.25)), "the judge was right about all of them"
+    assert found.wrong.plain.value == found.wrong.plain.low == 0
+    assert found.wrong.assisted is None, "there is no error to say anything by"
+
+
+def test_how_often_the_judge_is_wrong_is_estimated_too_and_better_where_it_knows_its_doubts() -> None:
+    rng = np.random.default_rng(4)
+    judged = []
+    for i in range(2000):
+        sure = float(rng.choice([0.6, 0.95, 1.0]))
+        role = "negative" if rng.random() < sure else "positive"
+        drawn = i % 5 == 0
+        said = role if drawn else None
+        judged.append(AuditedPair(f"pair_{i}", "negatives", "judge", sure, 0.0, drawn, drawn, drawn, said))  # type: ignore[arg-type]
+    found = prevalence(Audit("audit", THRESHOLDS, tuple(judged), ()), confidence=0.95)
+    assert found is not None
+    plain, assisted = found.wrong
+    assert assisted is not None
+    assert plain.low < 0.15 < plain.high
+    assert assisted.low < 0.15 < assisted.high
+    assert assisted.high - assisted.low < 0.9 * (plain.high - plain.low)
 
 
 def test_there_is_none_while_answers_are_missing_or_where_one_kind_is_too_rare() -> None:
