@@ -17,9 +17,11 @@ from commands import (
     judge_batch,
     judge_reports,
     lineage,
+    mining,
     policy,
     review,
     reviewers,
+    spending,
     synthesis,
     training,
     workspace,
@@ -37,7 +39,7 @@ app.command()(workspace.init)
 app.command()(workspace.schema)
 app.command("import")(intake.import_)
 app.add_typer(policy.app, name="policy")
-app.command()(intake.mine)
+app.command()(mining.mine)
 app.command()(synthesis.synthesize)
 app.add_typer(judge.app, name="judge")
 for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, judge_reports.calibrate):
@@ -48,6 +50,7 @@ app.add_typer(argilla.app, name="argilla")
 review.app.command()(reviewers.agreement)
 review.app.command()(reviewers.conflicts)
 review.app.command()(reviewers.terminal)
+review.app.command("next")(spending.next_)
 app.add_typer(review.app, name="review")
 app.add_typer(audit.app, name="audit")
 app.command()(audit.certify)

@@ -1,12 +1,16 @@
 """`uncited review`: have people check candidates."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
 from store.errors import UserError
+
+if TYPE_CHECKING:
+    from labeling.review_push import PushResult
+    from printing import Output
 
 app = typer.Typer(help="Have people check candidates.", no_args_is_help=True)
 
@@ -15,7 +19,7 @@ app = typer.Typer(help="Have people check candidates.", no_args_is_help=True)
 def push(
     policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
-    """Put the candidates before reviewers in Argilla, those first that help most."""
+    """Put all candidates before reviewers in Argilla, in order of what an answer is worth."""
     from labeling.argilla_client import connect
     from labeling.review_push import push_reviews
 
@@ -24,24 +28,31 @@ def push(
         settings = session.workspace.settings.review
         result = push_reviews(session.store, session.policy(policy), client, settings, progress=bar)
         if not session.out.json(result):
-            session.out.line(
-                f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
-                f" {result.kept} answered and left as they are, {result.closed} taken out of the queue"
-            )
-            if result.moved:
-                session.out.line(f"{result.moved} of them were given another place in the queue")
-            if result.retired:
-                session.out.line(f"{result.retired} records of earlier wordings of the policy are asked no more")
-            for stream in result.streams:
-                session.out.line(f"{stream.stream}: {stream.pairs} pairs, {stream.answered} of them answered")
-            for problem in result.problems:
-                session.out.line(f"Note: {problem}")
-            for pair, reason in result.refused:
-                session.out.line(f"refused: {pair}: {reason}")
-            session.out.line(f"Review them at {result.url}")
+            print_push(session.out, result)
             session.out.next(f"uncited review pull --policy {policy}")
     if result.refused:
         raise typer.Exit(6)
+
+
+def print_push(out: "Output", result: "PushResult") -> None:
+    """Say what a push did."""
+    out.line(
+        f"{result.dataset}: {result.new} records new, {result.updated} updated, {result.unchanged} unchanged,"
+        f" {result.kept} answered and left as they are, {result.closed} taken out of the queue"
+    )
+    if result.later:
+        out.line(f"{result.later} more are left for later")
+    if result.moved:
+        out.line(f"{result.moved} of them were given another place in the queue")
+    if result.retired:
+        out.line(f"{result.retired} records of earlier wordings of the policy are asked no more")
+    for stream in result.streams:
+        out.line(f"{stream.stream}: {stream.pairs} pairs, {stream.answered} of them answered")
+    for problem in result.problems:
+        out.line(f"Note: {problem}")
+    for pair, reason in result.refused:
+        out.line(f"refused: {pair}: {reason}")
+    out.line(f"Review them at {result.url}")
 
 
 @app.command("pull")

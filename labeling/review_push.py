@@ -57,6 +57,7 @@ class PushResult:
     unchanged: int
     moved: int  # of the unchanged and the kept: those whose place in the queue is another now
     kept: int  # somebody has answered them: left as they are
+    later: int  # not put before anybody yet: they lie beyond the budget
     closed: int  # taken out of the queue by this push: enough answers elsewhere, or no candidates any more
     retired: int  # records of datasets of earlier wordings, taken out of their queues by this push
     streams: tuple[StreamCounts, ...]
@@ -88,17 +89,46 @@ def push_reviews(
         MissingError: the policy has no candidates.
         ProviderError: Argilla failed, or its dataset of this name asks something else.
     """
+    there, queue = read_queue(store, policy, client, settings)
+    return push_queue(store, policy, client, settings, there, queue, progress=progress)
+
+
+def read_queue(
+    store: Store, policy: Policy, client: "Argilla", settings: ReviewSettings
+) -> tuple[dict[str, Json], list[QueuedPair]]:
+    """Return the records on the server by external id, and the queue with what was answered there taken into account.
+
+    Raises:
+        MissingError: the policy has no candidates.
+        ProviderError: as `push_reviews`.
+    """
     known = find_dataset(client, policy)
     there = {r["external_id"]: r for r in read_records(client, known, silent)} if known else {}
     queue = review_queue(store, policy, settings, answered=_answered_by(client, there))
     if not queue:
         raise MissingError(f"policy {policy.name!r} has no candidates yet", hint=f"uncited mine --policy {policy.name}")
+    return there, queue
+
+
+def push_queue(
+    store: Store,
+    policy: Policy,
+    client: "Argilla",
+    settings: ReviewSettings,
+    there: Mapping[str, Json],
+    queue: list[QueuedPair],
+    *,
+    only: Set[str] | None = None,
+    progress: Progress = silent,
+) -> PushResult:
+    """Push what `read_queue` returned; with `only`, of the pairs that are not on the server just those of these ids."""
     most = max(settings.overlap.targeted, settings.overlap.audit)
     dataset = ensure_dataset(client, policy, min_submitted=most)
     add_pushed_pairs(store, dataset.dataset_id, [pair for pair, found in there.items() if is_ours(found)])
     encoder = model_name(settings.similarity_model) if settings.similarity_model else None
     gone = pushed_pairs(store, dataset.dataset_id) - set(there)
-    plan = _plan(policy, queue, there, gone, dataset, settings, encoder)
+    asking = [q for q in queue if only is None or not q.open or q.pair.pair_id in only or q.pair.pair_id in there]
+    plan = _plan(policy, asking, there, gone, dataset, settings, encoder)
     problems = _problems(policy, plan, dataset, most)
     sending = [*plan.new, *plan.changed, *plan.unencoded]
     if encoder and sending:
@@ -125,6 +155,7 @@ def push_reviews(
         updated=sent - new,
         unchanged=plan.counts["send"] - len(sending),
         kept=plan.counts["keep"],
+        later=len(queue) - len(asking),
         moved=sum(r["external_id"] not in bad for r in moved),
         closed=sum(r["metadata"][QUEUE] == "closed" and r["external_id"] not in bad for r in plan.requeued),
         retired=_retire_earlier(store, policy, client),

@@ -1,16 +1,19 @@
 """What a person's answer about a pair is worth: how many triplets it is expected to move, and what it teaches besides.
 
-    value = doubt x triplets x nearness x newness x alike
+    value = (gives + corrects) x nearness x newness x alike
 
-- doubt: the chance that the answer contradicts what would be taken for true without it (see `_assumed`)
-- triplets: how many triplets hang on the pair: those that it is in as a positive, and those that it is in as a negative
-  of its query. Doubt times triplets is the number that the answer is expected to move.
+- gives: the number of triplets that the pair is expected to stand in once people have labelled it. Nothing where its
+  label is in use without them: somebody has answered, a duplicate lends it one, or the judge's is certified.
+- corrects: the number of triplets that the answer is expected to change: the doubt, which is the chance that it
+  contradicts what would be taken for true without it (see `_assumed`), times the triplets that hang on the pair, those
+  with it as a positive and those with it as a negative.
 - nearness: from 0 to 1, how near the top, and how near the score of the other side, it was retrieved. What stands there
   is what a model has to tell apart, and what does most harm if its label is wrong.
 - newness: 1 for the first answer about a query; the k-th counts 1 / sqrt(k). A pair with n answers has it divided by
   1 + n.
-- alike: for the first of several pairs of a query that nearly repeat each other, their number: one answer tells of all
-  of them. For each of the others one divided by it.
+- alike: how many pairs the answer is expected to settle, of those of its query that nearly repeat it: where answers
+  hold for duplicates, all of these; elsewhere the others too if the pair is relevant, for then a build takes none of
+  them as a negative. For all but the first of several it is 1 divided by their number.
 
 It is the same every time it is reckoned from the same reviews and judgments, and hangs on no chance. It orders the
 targeted stream; the audit is drawn and ordered by chance alone.
@@ -18,47 +21,24 @@ targeted stream; the audit is drawn and ordered by chance alone.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from labeling.judge_calibration import calibrated_relevance
-from labeling.judge_quality import relevance
 from labeling.near_repeats import groups_alike
+from labeling.review_chances import Calibrated, relevance_chances, role_of
 from store.builds import NEGATIVES_PER_POSITIVE
+from store.certificates import certified_labels
 from store.database import Store
+from store.errors import MissingError
 from store.policies import Policy, Role
+from store.propagation import Propagate
 from store.review_value import NOTHING_KNOWN, Known, known_of_pairs
 from store.reviews import PairToReview
 from store.text import normalised
 from store.workspace import ReviewSettings
 
-# The chance that people call a pair relevant, before the audit has told anything: by what put it forward and by what is
-# known of it. On real logs half of what was not cited is relevant and a third of what was cited is not (TREC RAG 2024);
-# in narrow collections it is far less. Judges are lenient: their "not relevant" is worth more than their "relevant".
-_START: Mapping[str, Mapping[str, float]] = {
-    "positive": {
-        "judge: positive": 0.9,
-        "judge: negative": 0.5,
-        "judge: unsure": 0.65,
-        "judges disagree": 0.65,
-        "triage: upper third": 0.75,
-        "triage: middle third": 0.65,
-        "triage: lower third": 0.55,
-        "nothing": 0.65,
-    },
-    "negative": {
-        "judge: positive": 0.6,
-        "judge: negative": 0.15,
-        "judge: unsure": 0.5,
-        "judges disagree": 0.5,
-        "triage: upper third": 0.45,
-        "triage: middle third": 0.3,
-        "triage: lower third": 0.2,
-        "nothing": 0.3,
-    },
-}
-_START_COUNTS = 4  # as so many answers of the audit
-_CONFIRMED = 0.9  # so often a second person says what the first one said, or what was said about a duplicate
 _UNRANKED = 0.25  # nearness of a pair that has no rank: that of about the fifteenth
 
 
@@ -73,7 +53,8 @@ class ReviewValue:
     known: str
     relevant: float
     assumed: Role
-    triplets: float
+    gives: float
+    corrects: float
     nearness: float
     newness: float
     alike: float
@@ -82,12 +63,16 @@ class ReviewValue:
     @property
     def doubt(self) -> float:
         """The chance that people contradict what is assumed."""
-        return 1 - self.relevant if self.assumed == "positive" else self.relevant
+        return _doubt(self.relevant, self.assumed)
 
     @property
     def value(self) -> float:
-        """The product of the five parts."""
-        return self.doubt * self.triplets * self.nearness * self.newness * self.alike
+        """What the answer is worth."""
+        return (self.gives + self.corrects) * self.nearness * self.newness * self.alike
+
+
+def _doubt(relevant: float, assumed: Role) -> float:
+    return 1 - relevant if assumed == "positive" else relevant
 
 
 def value_pairs(
@@ -104,18 +89,29 @@ def value_pairs(
     known = known_of_pairs(store, policy, resolution=settings.resolution, propagate=settings.propagate)
     judges = {found.judge_id for found in known.values() if found.judge_id}
     maps = {judge: calibrated_relevance(store, policy, judge) for judge in sorted(judges)}
-    return values_of(policy, pairs, known, {judge: made for judge, made in maps.items() if made})
+    calibrated = {judge: made for judge, made in maps.items() if made}
+    try:
+        certified = certified_labels(store, policy, resolution=settings.resolution).pair_ids
+    except MissingError:
+        certified = frozenset()
+    return values_of(policy, pairs, known, calibrated, certified=certified, propagate=settings.propagate)
 
 
 def values_of(
     policy: Policy,
     pairs: Sequence[PairToReview],
     known: Mapping[str, Known],
-    calibrated: Mapping[str, Callable[[str, float | None], float | None]],
+    calibrated: Mapping[str, Calibrated],
+    *,
+    certified: Set[str] = frozenset(),
+    propagate: Propagate = "none",
 ) -> dict[str, ReviewValue]:
-    """Do what `value_pairs` does, from what is known; `calibrated` by judge id, as far as judges are calibrated."""
-    kinds = _kinds(policy, pairs, known)
-    starts = _chances(policy, pairs, kinds, known)
+    """Do what `value_pairs` does, from what is known.
+
+    `calibrated` makes chances of the confidences of judges, by judge id; `certified` are the pairs whose judge's label
+    may be used.
+    """
+    chances = relevance_chances(policy, pairs, known, calibrated)
     queries: dict[str, list[PairToReview]] = defaultdict(list)
     for pair in pairs:
         queries[normalised(pair.anchor)].append(pair)
@@ -125,96 +121,43 @@ def values_of(
         roles = {pair.pair_id: _assumed(policy, pair, known.get(pair.pair_id, NOTHING_KNOWN)) for pair in group}
         hanging, near = _triplets(group, roles), _nearness(group, roles)
         for pair in group:
-            key = pair.pair_id
-            chance = _relevant(policy, pair, known.get(key, NOTHING_KNOWN), starts[kinds[key]], calibrated)
-            parts = (hanging[key], near[key], 1.0, 1.0, groups[key])
-            values[key] = ReviewValue(kinds[key][1], chance, roles[key], *parts)
-    return _with_alike_and_newness(queries.values(), values)
-
-
-def _role(policy: Policy, label: str | None) -> Role:
-    return policy.role(label) if label is not None else "excluded"
+            key, found = pair.pair_id, known.get(pair.pair_id, NOTHING_KNOWN)
+            chance = chances[key].relevant
+            with_it = hanging[key]
+            in_use = bool(pair.reviewers) or found.label is not None or key in certified
+            values[key] = ReviewValue(
+                known=chances[key].known,
+                relevant=chance,
+                assumed=roles[key],
+                gives=0.0 if in_use else chance * with_it.as_positive + (1 - chance) * with_it.as_negative,
+                corrects=_doubt(chance, roles[key]) * (with_it.as_positive + with_it.as_negative),
+                nearness=near[key],
+                newness=1.0,
+                alike=1.0,
+                group=groups[key],
+            )
+    for group in queries.values():
+        values |= _with_alike(group, values, propagate)
+        values |= _with_newness(group, values)
+    return values
 
 
 def _assumed(policy: Policy, pair: PairToReview, known: Known) -> Role:
     """Return the role that a pair has without a further answer: people's, else the judge's, else what was proposed."""
     for label in (known.label, pair.label):
-        if _role(policy, label) != "excluded":
-            return _role(policy, label)
+        if role_of(policy, label) != "excluded":
+            return role_of(policy, label)
     return "positive" if pair.proposed == "positive" else "negative"
 
 
-def _kinds(policy: Policy, pairs: Iterable[PairToReview], known: Mapping[str, Known]) -> dict[str, tuple[str, str]]:
-    """Name for each pair what put it forward, and what is known of it besides."""
-    pairs = list(pairs)
-    thirds: dict[str, list[float]] = {}
-    for proposed in ("positive", "negative"):
-        scores = sorted(p.triage_score for p in pairs if p.proposed == proposed and p.triage_score is not None)
-        thirds[proposed] = [scores[len(scores) // 3], scores[2 * len(scores) // 3]] if scores else []
+class _Hanging(NamedTuple):
+    """How many triplets a pair stands in as a positive, and as a negative."""
 
-    def kind(pair: PairToReview) -> str:
-        if pair.label is not None:
-            role = policy.role(pair.label)
-            return "judges disagree" if pair.judges_disagree else f"judge: {'unsure' if role == 'excluded' else role}"
-        if pair.triage_score is None:
-            return "nothing"
-        above = sum(pair.triage_score >= limit for limit in thirds[pair.proposed])
-        return f"triage: {('lower', 'middle', 'upper')[above]} third"
-
-    def people(pair: PairToReview) -> str | None:
-        found = known.get(pair.pair_id, NOTHING_KNOWN)
-        if found.answered and found.label is None:
-            return "people: unsettled"
-        who = "people" if found.answered else "duplicate"
-        return f"{who}: {_role(policy, found.label)}" if found.label is not None else None
-
-    return {pair.pair_id: (pair.proposed, people(pair) or kind(pair)) for pair in pairs}
+    as_positive: float
+    as_negative: float
 
 
-def _chances(
-    policy: Policy, pairs: Iterable[PairToReview], kinds: Mapping[str, tuple[str, str]], known: Mapping[str, Known]
-) -> dict[tuple[str, str], float]:
-    """Return the chance of relevance of each kind: a stated start, moved by what people answered blind.
-
-    Only the audit moves it: what people answered elsewhere was chosen, and answered beside a suggestion.
-    """
-    unanswered = _kinds(policy, pairs, {})
-    asked, relevant = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for key, found in known.items():
-        if found.blind and found.label is not None and key in unanswered:
-            asked[unanswered[key]] += 1
-            relevant[unanswered[key]] += policy.role(found.label) == "positive"
-    chances = {
-        kind: (_START_COUNTS * _START[kind[0]][kind[1]] + relevant[kind]) / (_START_COUNTS + asked[kind])
-        for kind in set(unanswered.values())
-    }
-    said = {"positive": _CONFIRMED, "negative": 1 - _CONFIRMED}
-    return {kind: said.get(kind[1].rpartition(" ")[2], 0.5) for kind in set(kinds.values())} | chances
-
-
-def _relevant(
-    policy: Policy,
-    pair: PairToReview,
-    known: Known,
-    of_kind: float,
-    calibrated: Mapping[str, Callable[[str, float | None], float | None]],
-) -> float:
-    """Return the chance that people call a pair relevant.
-
-    A calibrated confidence of the judge stands for itself; one that nobody calibrated counts half, beside that of the
-    pair's kind.
-    """
-    if pair.label is None or pair.judges_disagree or known.answered or known.label is not None:
-        return of_kind
-    made = calibrated.get(known.judge_id or "")
-    chance = made(pair.label, known.confidence) if made else None
-    if chance is None:
-        said = None if known.confidence is None else relevance(policy, pair.label, known.confidence)
-        chance = of_kind if said is None else (of_kind + said) / 2
-    return min(0.98, max(0.02, chance))
-
-
-def _triplets(pairs: Sequence[PairToReview], roles: Mapping[str, Role]) -> dict[str, float]:
+def _triplets(pairs: Sequence[PairToReview], roles: Mapping[str, Role]) -> dict[str, _Hanging]:
     """Return how many triplets hang on each pair of one query, the others being what they are assumed to be.
 
     As a positive it meets each negative, up to as many as a build takes; as a negative each positive, or less often
@@ -226,7 +169,7 @@ def _triplets(pairs: Sequence[PairToReview], roles: Mapping[str, Role]) -> dict[
         own = roles[pair.pair_id]
         positives, negatives = count["positive"] - (own == "positive"), count["negative"] - (own == "negative")
         as_negative = positives * min(1.0, NEGATIVES_PER_POSITIVE / (negatives + 1))
-        found[pair.pair_id] = min(negatives, NEGATIVES_PER_POSITIVE) + as_negative
+        found[pair.pair_id] = _Hanging(min(negatives, NEGATIVES_PER_POSITIVE), as_negative)
     return found
 
 
@@ -254,26 +197,35 @@ def _nearness(pairs: Sequence[PairToReview], roles: Mapping[str, Role]) -> dict[
     return near
 
 
-def _with_alike_and_newness(
-    queries: Iterable[Sequence[PairToReview]], values: Mapping[str, ReviewValue]
+def _with_alike(
+    query: Iterable[PairToReview], values: Mapping[str, ReviewValue], propagate: Propagate
 ) -> dict[str, ReviewValue]:
-    """Add the two parts that hang on which pairs of a query come before: among the alike, and among all."""
-    done: dict[str, ReviewValue] = {}
-    for group in queries:
-        waiting = sorted(group, key=lambda p: (bool(p.reviewers), *by_value(p, values)))
-        size = Counter(values[pair.pair_id].group for pair in waiting if not pair.reviewers)
-        seen = {values[pair.pair_id].group for pair in waiting if pair.reviewers}
-        for pair in waiting:
-            own = values[pair.pair_id]
-            number = max(1, size[own.group])
-            alike = 1 / number if own.group in seen else number
-            seen.add(own.group)
-            done[pair.pair_id] = replace(own, alike=float(alike))
-        answered = sum(bool(pair.reviewers) for pair in group)
-        for place, pair in enumerate(sorted(waiting, key=lambda p: (bool(p.reviewers), *by_value(p, done)))):
-            newness = 1 / math.sqrt(1 + answered + place) / (1 + len(pair.reviewers))
-            done[pair.pair_id] = replace(done[pair.pair_id], newness=newness)
+    """Add what a pair of a query settles among those that nearly repeat it; the best one first."""
+    groups: dict[int, list[PairToReview]] = defaultdict(list)
+    for pair in sorted(query, key=lambda p: (not p.reviewers, *by_value(p, values))):  # those with answers settle first
+        groups[values[pair.pair_id].group].append(pair)
+    done = {}
+    for group in groups.values():
+        first, size = group[0], len(group)
+        own = values[first.pair_id]
+        lent = {"none": 1, "near": size}.get(propagate) or _same_text(first, group)
+        done[first.pair_id] = replace(own, alike=lent + own.relevant * (size - lent))
+        done |= {pair.pair_id: replace(values[pair.pair_id], alike=1 / size) for pair in group[1:]}
     return done
+
+
+def _same_text(pair: PairToReview, others: Iterable[PairToReview]) -> int:
+    text = normalised(pair.chunk)
+    return sum(normalised(other.chunk) == text for other in others)
+
+
+def _with_newness(query: Sequence[PairToReview], values: Mapping[str, ReviewValue]) -> dict[str, ReviewValue]:
+    """Add how new an answer about each pair of a query would be: those with answers come first, then by value."""
+    ordered = sorted(query, key=lambda p: (not p.reviewers, *by_value(p, values)))
+    return {
+        pair.pair_id: replace(values[pair.pair_id], newness=1 / math.sqrt(1 + before) / (1 + len(pair.reviewers)))
+        for before, pair in enumerate(ordered)
+    }
 
 
 def by_value(pair: PairToReview, values: Mapping[str, ReviewValue]) -> tuple[float, float, str]:

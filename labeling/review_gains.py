@@ -1,0 +1,118 @@
+"""What further reviews would buy, before anybody is asked.
+
+All of it is expectation, from the chance of each pair to be called relevant (`labeling.review_value`): where the
+chances are off, so is this.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from labeling.review_queue import QueuedPair
+from store.builds import NEGATIVES_PER_POSITIVE, build_labels, latest_build
+from store.database import Store
+from store.errors import MissingError
+from store.policies import Policy
+from store.review_value import known_of_pairs
+from store.workspace import ReviewSettings
+
+
+class TripletGain(NamedTuple):
+    """Triplets from what people have labelled: now, and as expected once the reviews are in.
+
+    For each query every positive meets its negatives, up to as many as a build takes; what a build keeps from training
+    because the test split needs it is not taken off.
+    """
+
+    now: int
+    expected: float
+
+
+class ErrorGain(NamedTuple):
+    """Labels that the reviews are expected to correct.
+
+    `contradicted`: of the pairs to be asked, how many are expected to turn out otherwise than judge or log say (the sum
+    of the doubts). `in_build`: so many wrong labels of the newest build that nobody has reviewed are expected to be
+    corrected, of `unreviewed_in_build` such labels that are to be asked about. Both are 0 where there is no build, or
+    it holds people's labels only.
+    """
+
+    contradicted: float
+    in_build: float
+    unreviewed_in_build: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewGains:
+    """What a number of answers buys; see the parts."""
+
+    triplets: TripletGain
+    errors: ErrorGain
+
+
+def review_gains(
+    store: Store, policy: Policy, queue: Sequence[QueuedPair], chosen: Sequence[QueuedPair], settings: ReviewSettings
+) -> ReviewGains:
+    """Say what answers about the chosen pairs are expected to bring.
+
+    Args:
+        store: holds judgments, reviews and builds.
+        policy: whose pairs.
+        queue: all pairs that go to review.
+        chosen: those of them that are to be asked.
+        settings: what makes a label of answers.
+    """
+    return ReviewGains(_triplets(store, policy, queue, chosen, settings), _errors(store, policy, chosen))
+
+
+def _triplets(
+    store: Store, policy: Policy, queue: Iterable[QueuedPair], chosen: Iterable[QueuedPair], settings: ReviewSettings
+) -> TripletGain:
+    known = known_of_pairs(store, policy, resolution=settings.resolution, propagate=settings.propagate)
+    have: dict[str, dict[str, int]] = defaultdict(lambda: {"positive": 0, "negative": 0, "excluded": 0})
+    for queued in queue:
+        found = known.get(queued.pair.pair_id)
+        if found is not None and found.label is not None:
+            have[queued.pair.anchor][policy.role(found.label)] += 1
+    new: dict[str, list[float]] = defaultdict(list)
+    for queued in chosen:
+        found = known.get(queued.pair.pair_id)
+        if not queued.pair.reviewers and (found is None or found.label is None):
+            new[queued.pair.anchor].append(queued.value.relevant)
+    now = {anchor: _made(roles["positive"], roles["negative"]) for anchor, roles in have.items()}
+    after = {anchor: _expected(have[anchor], chances) for anchor, chances in new.items()}
+    gained = sum(expected - now.get(anchor, 0) for anchor, expected in after.items())
+    return TripletGain(sum(now.values()), sum(now.values()) + gained)
+
+
+def _made(positives: int, negatives: int) -> int:
+    return positives * min(negatives, NEGATIVES_PER_POSITIVE)
+
+
+def _expected(have: Mapping[str, int], chances: Sequence[float]) -> float:
+    """Return the expected number of triplets of one query, if pairs with these chances of relevance are answered."""
+    ways = [1.0]  # by how many of them are relevant
+    for chance in chances:
+        shorter, longer = [*ways, 0.0], [0.0, *ways]
+        ways = [(1 - chance) * no + chance * yes for no, yes in zip(shorter, longer, strict=True)]
+    return sum(
+        probability * _made(have["positive"] + relevant, have["negative"] + len(chances) - relevant)
+        for relevant, probability in enumerate(ways)
+    )
+
+
+def _errors(store: Store, policy: Policy, chosen: Iterable[QueuedPair]) -> ErrorGain:
+    unanswered = [queued for queued in chosen if not queued.pair.reviewers]
+    try:
+        labels = build_labels(store, latest_build(store, policy.name).build_id)
+        rows = zip(*(labels[name].to_pylist() for name in ("pair_id", "role", "source")), strict=True)
+        used = {pair_id: role for pair_id, role, source in rows if source != "human"}
+    except MissingError:
+        used = {}
+    wrong = [
+        1 - q.value.relevant if used[q.pair.pair_id] == "positive" else q.value.relevant
+        for q in unanswered
+        if q.pair.pair_id in used
+    ]
+    return ErrorGain(sum(queued.value.doubt for queued in unanswered), sum(wrong), len(wrong))
