@@ -163,6 +163,8 @@ def evaluate(
         return
     _print_ranking(out, "Ranking the labelled chunks of each query", result.labelled)
     _print_ranking(out, f"Searching {result.pool:,} chunks; those without a label count as wrong", result.collection)
+    if result.synthetic:
+        _print_ranking(out, "The same for questions that a model wrote, which flatter retrieval", result.synthetic)
     share = percent(result.human_share)
     out.line(f"{share} of the {result.labels} test labels are people's, the rest a judge's or propagated")
     if result.left_out:

@@ -46,6 +46,8 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
         session.out.table("Logs", result.log._fields, [result.log])
         if result.policies:
             session.out.table("Policies", result.policies[0]._fields, result.policies)
+        if result.synthetic:
+            session.out.table("Questions that a model wrote", result.synthetic[0]._fields, result.synthetic)
         session.out.next(result.next_command)
 
 

@@ -38,7 +38,8 @@ class ExampleSet:
 def people_labelled(store: Store, policy: Policy, *, resolution: Resolution = "majority") -> list[LabelledPair]:
     """Return the pairs that people gave one of the policy's own labels (not `unsure`), ordered by pair_id.
 
-    Without those of the audit: a judge that was shown its answers could not be tested by it any more.
+    Without those of the audit: a judge that was shown its answers could not be tested by it any more. Of questions that
+    a model wrote, those that were written for examples only.
     `resolution` as for `store.labels.labelled_candidates`.
     """
     found = store.table(
@@ -47,6 +48,7 @@ def people_labelled(store: Store, policy: Policy, *, resolution: Resolution = "m
         FROM labels($resolution) AS settled JOIN pairs USING (pair_id)
         JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)
         ANTI JOIN (FROM review_streams WHERE stream = 'audit') AS audited USING (pair_id, labelling_fingerprint)
+        ANTI JOIN (FROM synthetic_anchors WHERE purpose <> 'few-shot') AS written USING (anchor_id)
         WHERE labelling_fingerprint = $fingerprint AND source = 'human'
             AND settled.label IN (SELECT unnest($labels))
         ORDER BY pair_id

@@ -9,18 +9,21 @@ from store.interactions import LogCounts, log_counts
 from store.labels import Resolution
 from store.policies import list_policies
 from store.propagation import Propagate, compare_pairs
+from store.synthetic import SyntheticCount, synthetic_counts
 
 
 class PolicyStatus(NamedTuple):
     """How far one policy is.
 
     All but `builds` count candidate pairs; `labelled` ones have a label of any source, `propagated` ones that of a
-    duplicate which people reviewed.
+    duplicate which people reviewed. `synthetic` ones are of queries that a model wrote, and are counted in the others
+    too.
     """
 
     policy: str
     version: int
     candidates: int
+    synthetic: int
     judged: int
     reviewed: int
     propagated: int
@@ -34,6 +37,7 @@ class Status:
 
     log: LogCounts
     policies: tuple[PolicyStatus, ...]
+    synthetic: tuple[SyntheticCount, ...]
     next_command: str
 
 
@@ -48,6 +52,7 @@ def workspace_status(store: Store, *, resolution: Resolution = "majority", propa
         counts = store.rows(
             """
             SELECT count(*) AS candidates,
+                   count(*) FILTER (anchor_id IN (SELECT anchor_id FROM synthetic_anchors)) AS synthetic,
                    count(*) FILTER (pair_id IN (SELECT pair_id FROM current_judgments
                        WHERE labelling_fingerprint = $fingerprint)) AS judged,
                    count(*) FILTER (pair_id IN (SELECT pair_id FROM human_labels
@@ -68,7 +73,7 @@ def workspace_status(store: Store, *, resolution: Resolution = "majority", propa
         builds = sum(built.count(str(row["policy_id"])) for row in ids)
         numbers = {name: int(str(value)) for name, value in counts.items()}
         policies.append(PolicyStatus(policy.name, policy.version, **numbers, builds=builds))
-    return Status(log, tuple(policies), _next_command(log, policies))
+    return Status(log, tuple(policies), tuple(synthetic_counts(store)), _next_command(log, policies))
 
 
 def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str:

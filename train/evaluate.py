@@ -9,6 +9,7 @@ from store.builds import Build, build_labels, build_pool
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.progress import Progress, silent
+from store.synthetic import synthetic_purposes
 from train.models import load_model, quiet
 from train.statistics import Difference, paired_bootstrap
 
@@ -69,6 +70,9 @@ class Evaluation:
     bound. The judged share says how far it can be trusted, and whether one model's is much lower than the other's. It
     takes all queries with a positive.
 
+    Both are about logged queries. `synthetic` is what `collection` is, for the queries that a model wrote; None where
+    there are none. They were kept because retrieval finds their chunk, so they flatter it.
+
     `left_out` counts the test queries without a positive. `human_share` is the share of the test labels that people
     gave; the rest are a judge's or propagated. The pool is `pool` of the collection's chunks.
     """
@@ -81,12 +85,13 @@ class Evaluation:
     human_share: float
     left_out: int
     pool: int
+    synthetic: Ranking | None = None
 
 
 class HeldOut(NamedTuple):
     """What is ranked for whom: texts by id, the group of each query, and `qrels`, relevance 1 or 0 by query and chunk.
 
-    A pair that is absent from `qrels` has no label; it is never a 0.
+    A pair that is absent from `qrels` has no label; it is never a 0. `synthetic` are the queries that a model wrote.
     """
 
     build_id: str
@@ -95,6 +100,7 @@ class HeldOut(NamedTuple):
     qrels: Mapping[str, Mapping[str, int]]
     pool: Mapping[str, str]
     human_labels: int
+    synthetic: frozenset[str] = frozenset()
 
 
 def evaluate(
@@ -149,6 +155,7 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE) -> 
         qrels,
         dict(zip(pool["chunk_id"].to_pylist(), pool["text"].to_pylist(), strict=True)),
         sum(row["source"] == "human" for row in rows),
+        frozenset(qrels.keys() & synthetic_purposes(store).keys()),
     )
 
 
@@ -157,18 +164,22 @@ def compare(test: HeldOut, models: Mapping[str, str], *, seed: int = 0, progress
     if not models:
         raise UsageError("no model to evaluate")
     wanted = [query for query, labels in test.qrels.items() if any(labels.values())]
-    contested = [query for query in wanted if not all(test.qrels[query].values())]
+    logged = [query for query in wanted if query not in test.synthetic]
+    written = [query for query in wanted if query in test.synthetic]
+    contested = [query for query in logged if not all(test.qrels[query].values())]
     runs = {path: _rank(test, wanted, path, progress) for path in dict.fromkeys(models.values())}
     labels = sum(len(labels) for labels in test.qrels.values())
+    collection = {name: runs[path].collection for name, path in models.items()}
     return Evaluation(
         test.build_id,
         dict(models),
         _ranking(test, contested, {name: runs[path].labelled for name, path in models.items()}, seed),
-        _ranking(test, wanted, {name: runs[path].collection for name, path in models.items()}, seed),
+        _ranking(test, logged, collection, seed),
         labels,
         test.human_labels / labels,
         len(test.queries) - len(wanted),
         len(test.pool),
+        _ranking(test, written, collection, seed) if written else None,
     )
 
 
