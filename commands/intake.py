@@ -1,16 +1,27 @@
-"""From logs to candidates: import and mine."""
+"""From files to the store: import."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
+from store.errors import UsageError
+
+if TYPE_CHECKING:
+    from mining.import_result import ImportResult
+    from printing import Output
 
 
 def import_(
-    files: Annotated[list[str], typer.Argument(help="JSON Lines, plain or gzip; - is standard input.")],
+    files: Annotated[list[str], typer.Argument(help="Logs, and files that belong to them; - is standard input.")],
+    format: Annotated[str, typer.Option(help="Of the logs; default: found out. docs/formats.md lists them.")] = "auto",
     corpus: Annotated[Path | None, typer.Option(help="Chunk texts, where the logs name chunks by id only.")] = None,
+    map: Annotated[list[str] | None, typer.Option(help="For tables: FIELD=COLUMN, e.g. query=question.")] = None,
+    citations: Annotated[
+        str | None, typer.Option(help="Where citations stand: markers, markers:0, markers:1, quotes, $.json.path.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in; store nothing.")] = False,
     skip_invalid: Annotated[bool, typer.Option(help="Import the good lines, write the bad ones to a file.")] = False,
     rejects: Annotated[Path | None, typer.Option(help="Which file; default: FILE.rejected.jsonl.")] = None,
     workspace: WorkspaceOption = HERE,
@@ -19,44 +30,73 @@ def import_(
 ) -> None:
     """Import interaction logs: each file wholly or not at all, and twice is as good as once."""
     from mining.import_log import import_files
-    from printing import relative
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         result = import_files(
-            session.store, files, corpus=corpus, skip_invalid=skip_invalid, rejects=rejects, progress=bar
+            session.store,
+            files,
+            corpus=corpus,
+            format=format,
+            mapping=_mapping(map or []),
+            citations=citations,
+            skip_invalid=skip_invalid,
+            rejects=rejects,
+            dry_run=dry_run,
+            progress=bar,
         )
-        if session.out.json(result):
-            return
-        columns = ("file", "interactions", "known", "chunks", "retrievals", "rejected")
-        rows = [(f.file, f.interactions, f.known, f.chunks, f.retrievals, f.rejected) for f in result.files]
-        session.out.table("New in this import", columns, rows)
-        for file in result.files:
-            if file.rejects:
-                session.out.line(f"{file.rejected} rejected lines, with reasons, in {relative(file.rejects)}")
-        session.out.next("uncited policy add policies/example.yaml", "uncited mine --policy NAME")
+    if not session.out.json(result):
+        _show(session.out, result)
 
 
-def mine(
-    policy: PolicyOption,
-    random: Annotated[int, typer.Option(min=0, help="Random negatives for each query.")] = 0,
-    seed: Annotated[int, typer.Option(help="Draws other random negatives.")] = 0,
-    workspace: WorkspaceOption = HERE,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Put candidate positives and negatives forward from the logs."""
-    from mining.candidates import mine as mine_candidates
+def _mapping(options: list[str]) -> dict[str, str]:
+    mapping = {}
+    for option in options:
+        field, equals, column = option.partition("=")
+        if not equals or not field or not column:
+            raise UsageError(f"--map {option}: write FIELD=COLUMN, e.g. --map query=question")
+        mapping[field] = column
+    return mapping
 
-    with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
-        chosen = session.policy(policy)
-        result = mine_candidates(session.store, chosen, random_per_anchor=random, seed=seed, progress=bar)
-        if session.out.json(result):
-            return
-        columns = ("source", "candidate", "pairs", "queries", "repeat a positive")
-        session.out.table(f"Candidates under {chosen.name}", columns, result.sources)
-        session.out.line(
-            f"{result.interactions} interactions, {result.without_positive} without a positive signal;"
-            f" {result.new} candidates new, {result.removed} withdrawn"
+
+def _show(out: "Output", result: "ImportResult") -> None:
+    from labeling.untrusted_text import one_line
+    from printing import relative
+
+    title = "What would come in (nothing is stored)" if result.dry_run else "New in this import"
+    columns = ("file", "format", "interactions", "known", "chunks", "retrievals", "rejected")
+    rows = [(f.file, f.format, f.interactions, f.known, f.chunks, f.retrievals, f.rejected) for f in result.files]
+    out.table(title, columns, rows)
+    for file in result.files:
+        if file.format != "uncited" or result.dry_run:
+            out.line(f"{file.file} is read as {file.format}: {file.why}")
+        if file.citations:
+            out.line(f"{file.file}: citations were {file.citations}")
+        if file.imported_before:
+            out.line(f"{file.file} was imported before")
+        if file.rejects:
+            out.line(f"{file.rejected} rejected lines, with reasons, in {relative(file.rejects)}")
+        if file.examples:
+            out.table(
+                f"The first of {file.file}",
+                ("line", "query", "retrieved", "cited", "other signals"),
+                [(e.line, one_line(e.query, 70), e.retrieved, e.cited, ", ".join(e.signals)) for e in file.examples],
+            )
+        if file.problems:
+            out.line(f"Of {file.file}, {file.rejected} lines cannot come in:\n{file.problems}")
+    signals = [signal for file in result.files for signal in file.signals]
+    if signals:
+        out.table("Signals", ("signal", "from", "about", "times"), signals)
+    _hint(out, result, {signal.signal for signal in signals})
+
+
+def _hint(out: "Output", result: "ImportResult", signals: set[str]) -> None:
+    if result.dry_run:
+        out.note("To import: the same command without --dry-run" + (" and with --skip-invalid" * bool(result.rejected)))
+        return
+    if graded := sorted(name for name in signals if name.startswith("grade:") or name == "relevant"):
+        out.note(
+            f"{', '.join(graded)}: say in a policy, under signals, which label each suggests. Where people gave them,"
+            " they can be reviews too: a file with the columns query, chunk, label, reviewer"
         )
-        session.out.note("Chunks that repeat a positive never become negatives; nobody needs to look at them.")
-        session.out.next(f"uncited judge --policy {policy}", f"uncited review push --policy {policy}")
+        out.next("uncited review import GRADES.csv --policy NAME")
+    out.next("uncited policy add policies/example.yaml", "uncited mine --policy NAME")

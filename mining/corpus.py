@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -69,11 +70,21 @@ def _index(log: LogFile, bad: BadLines) -> tuple[dict[str, int], list[tuple[int,
         try:
             entry = CorpusEntry.model_validate_json(line.content)
         except ValidationError as error:
-            bad.add(line.number, explain(error))
+            if not _is_empty_in_beir(line.content):
+                bad.add(line.number, explain(error))
             continue
         if offsets.setdefault(entry.chunk_id, line.offset) != line.offset:
             repeated.append((line.number, line.offset))
     return offsets, repeated
+
+
+def _is_empty_in_beir(content: bytes) -> bool:
+    """Tell whether a line is one of the documents without text and title that some data sets of BEIR hold."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "_id" in value and value.get("text") == "" and not value.get("title")
 
 
 def _entry(texts: IO[bytes], offset: int) -> CorpusEntry:

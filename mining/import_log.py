@@ -1,75 +1,31 @@
 """Bring interaction logs into the store: whole files or nothing of them."""
 
-import base64
 import contextlib
-import json
-import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mining.citations import Citations, parse_citations
+from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
+from mining.formats.reading import Reading, opened_reading
+from mining.formats.recognise import AUTO, NATIVE, given_of, planned
+from mining.import_result import Example, ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
-from mining.log_lines import STDIN, STDIN_NAME, Line, LogFile, check_readable, opened
-from mining.read_interaction import read_interaction
+from mining.log_lines import STDIN, STDIN_NAME, Line
+from mining.read_interaction import CITED, read_interaction
+from mining.rejected_lines import Reject, rejected_lines
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
-from store.ids import content_id
 from store.import_files import FileRead, note_files
 from store.interactions import Added, Interaction, add_interactions, find_import, record_import
 from store.progress import Progress, silent
 
 _BATCH_CHARACTERS = 16 << 20  # of text held in memory at a time
 _BATCH_INTERACTIONS = 5_000
-
-_Reject = Callable[[Line, Sequence[str]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedFile:
-    """What one file brought. `known` counts its interactions that the store had already."""
-
-    file: str
-    interactions: int = 0  # new ones, like chunks and retrievals
-    known: int = 0
-    chunks: int = 0
-    retrievals: int = 0
-    rejected: int = 0
-    rejects: Path | None = None  # where the rejected lines were written
-    imported_before: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What an import brought, file by file."""
-
-    files: tuple[ImportedFile, ...]
-
-    @property
-    def interactions(self) -> int:
-        """New interactions in all files."""
-        return sum(file.interactions for file in self.files)
-
-    @property
-    def known(self) -> int:
-        """Interactions that the store had already."""
-        return sum(file.known for file in self.files)
-
-    @property
-    def chunks(self) -> int:
-        """New chunks (different texts)."""
-        return sum(file.chunks for file in self.files)
-
-    @property
-    def retrievals(self) -> int:
-        """New retrievals."""
-        return sum(file.retrievals for file in self.files)
-
-    @property
-    def rejected(self) -> int:
-        """Lines that were left out and written beside their file."""
-        return sum(file.rejected for file in self.files)
+_EXAMPLES = 3
 
 
 def import_files(
@@ -77,21 +33,30 @@ def import_files(
     files: Sequence[str | Path],
     *,
     corpus: Path | None = None,
+    format: str = AUTO,
+    mapping: Mapping[str, str] | None = None,
+    citations: str | None = None,
     skip_invalid: bool = False,
     rejects: Path | None = None,
+    dry_run: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
-    """Import files of interactions (docs/interactions.md), each in one transaction.
+    """Import logs (docs/interactions.md, docs/formats.md), each file in one transaction.
 
     A file that holds a bad line is not imported; the others are, and then one error names every bad line. Importing a
     file again changes nothing.
 
     Args:
         store: where to.
-        files: paths, plain or gzip; `-` is standard input.
+        files: paths, plain or gzip; `-` is standard input. Some formats are folders, or files that belong together.
         corpus: a file with the texts of chunks that the logs name by id only.
+        format: of the logs: one of `mining.formats.recognise.NAMES`; `auto` finds out file by file.
+        mapping: for tables: field of uncited -> column.
+        citations: where the citations of a line without `cited` stand (`mining.citations.SYNTAX`). Without it, lines
+            of other formats are searched for markers, and a line of uncited's own format is bad.
         skip_invalid: import the good lines and write the bad ones, with reasons, to `FILE.rejected.jsonl`.
         rejects: write them there instead; for one file only.
+        dry_run: store and write nothing, but say what would come in; bad lines are no error then.
         progress: told of bytes read.
 
     Raises:
@@ -100,111 +65,159 @@ def import_files(
         InvalidDataError: lines are bad, or a file is damaged.
     """
     _check_arguments(files, corpus, rejects, skip_invalid)
+    job = _Job(
+        store,
+        how=parse_citations(citations) if citations else None,
+        again=_command(files, corpus, format, mapping or {}, citations),
+        dry_run=dry_run,
+        progress=progress,
+    )
     imported: list[ImportedFile] = []
     refused: list[InvalidDataError] = []
-    again = _command(files, corpus)
     with contextlib.ExitStack() as stack:
-        texts = stack.enter_context(opened_corpus(corpus)) if corpus else None
-        for file in files:
-            target = (rejects or _beside(file)) if skip_invalid else None
+        plan = stack.enter_context(planned(files, format, mapping or {}, corpus))
+        texts = stack.enter_context(opened_corpus(plan.corpus)) if plan.corpus else None
+        given, beside = given_of(plan, mapping or {})
+        for found in plan.mains:
+            target = (rejects or _beside(found.file)) if skip_invalid and not dry_run else None
             try:
-                with opened(file) as log:
-                    imported.append(_import_file(store, log, texts, target, again, progress))
+                if found.refusal:
+                    raise found.refusal
+                with opened_reading(found, given, beside, texts) as reading:
+                    imported.append(_import_one(job, reading, texts, target))
             except InvalidDataError as error:
                 refused.append(error)
     if refused:
-        raise _together(refused, imported)
-    return ImportResult(tuple(imported))
+        raise _together(refused, [] if dry_run else imported)
+    return ImportResult(tuple(imported), dry_run)
 
 
-def _import_file(
-    store: Store, log: LogFile, corpus: Corpus | None, rejects: Path | None, again: str, progress: Progress
-) -> ImportedFile:
-    import_id = content_id("import", log.fingerprint, corpus.fingerprint if corpus else None)
-    earlier = find_import(store, import_id)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What holds for all files of one command."""
+
+    store: Store
+    how: Citations | None
+    again: str  # the command that takes the good lines
+    dry_run: bool
+    progress: Progress
+
+
+class _DryRunEnds(Exception):
+    """Takes a transaction back."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is told of the interactions of a file besides their number."""
+
+    signals: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+    def note(self, batch: Sequence[Interaction]) -> None:
+        for interaction in batch:
+            for signal in interaction.signals:
+                self.signals[signal.name, signal.source, "chunks" if signal.chunk else "interactions"] += 1
+            if len(self.examples) < _EXAMPLES:
+                names = [signal.name for signal in interaction.signals]
+                others = tuple(dict.fromkeys(name for name in names if name != CITED))
+                retrieved = len(interaction.retrieved)
+                example = Example(interaction.line, interaction.query, retrieved, names.count(CITED), others)
+                self.examples.append(example)
+
+
+def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Path | None) -> ImportedFile:
+    store, kind = job.store, reading.format_name
+    earlier = find_import(store, reading.import_id)
     if earlier and not earlier.rejected:
-        return ImportedFile(log.name, known=earlier.interactions, imported_before=True)
-    bad = BadLines(log.name)
+        return ImportedFile(
+            reading.name, known=earlier.interactions, imported_before=True, format=kind, why=reading.why
+        )
+    bad = BadLines(reading.name)
+    seen = _Seen() if job.dry_run or kind != NATIVE.name else None
+    cited = _how(job, reading)
     total = Added(0, 0, 0, 0)
-    with store.transaction(), _rejected_lines(rejects, log.name) as reject:
-        for batch in _batches(log, corpus, bad, reject, progress):
-            added = add_interactions(store, batch, import_id=import_id)
+    with contextlib.suppress(_DryRunEnds), store.transaction(), rejected_lines(rejects, reading.name) as reject:
+        for batch in _batches(job, reading, corpus, cited, bad, reject):
+            added = add_interactions(store, batch, import_id=reading.import_id)
             total = Added(*map(sum, zip(total, added, strict=True)))
+            if seen:
+                seen.note(batch)
+        if job.dry_run:
+            raise _DryRunEnds
         if bad.count and not rejects:
             raise InvalidDataError(
-                f"{log.name}: {bad.count:,} of its lines cannot be imported, so nothing of it was\n{bad}", hint=again
+                f"{reading.name}: {bad.count:,} of its lines cannot be imported, so nothing of it was\n{bad}",
+                hint=job.again,
             )
-        record_import(store, import_id, log.name, interactions=total.interactions + total.known, rejected=bad.count)
-        note_files(store, import_id, _as_read(log), _as_read(corpus) if corpus else None)
+        read = total.interactions + total.known
+        record_import(store, reading.import_id, reading.name, interactions=read, rejected=bad.count, format_name=kind)
+        texts = _file_read(corpus.name, corpus.fingerprint) if corpus else None
+        note_files(store, reading.import_id, FileRead(reading.path, reading.fingerprint), texts)
     return ImportedFile(
-        log.name, *total, bad.count, rejects if bad.count else None, imported_before=earlier is not None
+        reading.name,
+        *total,
+        bad.count,
+        rejects if bad.count else None,
+        imported_before=earlier is not None,
+        format=kind,
+        why=reading.why,
+        citations=str(cited) or None if cited else None,
+        signals=tuple(SignalCount(*key, count) for key, count in sorted(seen.signals.items(), key=str)) if seen else (),
+        examples=tuple(seen.examples) if seen and job.dry_run else (),
+        problems=str(bad) if job.dry_run else "",
     )
 
 
-def _as_read(source: LogFile | Corpus) -> FileRead:
-    return FileRead(None if source.name == STDIN_NAME else os.path.abspath(source.name), source.fingerprint)
+def _how(job: _Job, reading: Reading) -> CitedLines | None:
+    """Return how citations are read from answers; None where the lines are to say themselves what is cited."""
+    if reading.cites and not job.how:
+        return None
+    return how_to_cite(job.how or Citations("markers"), lambda: reading.lines(lambda size: None))
 
 
 def _batches(
-    log: LogFile, corpus: Corpus | None, bad: BadLines, reject: _Reject | None, progress: Progress
+    job: _Job,
+    reading: Reading,
+    corpus: Corpus | None,
+    cited: CitedLines | None,
+    bad: BadLines,
+    reject: Reject | None,
 ) -> Iterator[list[Interaction]]:
     """Read the good lines in batches that bound the memory held; note the others in `bad` and give them to `reject`.
 
     With nowhere to put bad lines the file is lost at the first one: the rest is only checked.
     """
-    progress.start(f"import {log.name}", log.size)
+    job.progress.start(f"import {reading.name}", reading.size)
     batch: list[Interaction] = []
     held = 0
-    for line in log.lines(progress.advance):
+    lines: Iterator[Line] = reading.lines(job.progress.advance)
+    for line in with_citations(lines, cited, corpus) if cited else lines:
         read = [line.problem] if line.problem else read_interaction(line.content, line.number, corpus)
         if isinstance(read, list):
             bad.add(line.number, read)
             if reject:
                 reject(line, read)
-        elif reject or not bad.count:
+        elif reject or job.dry_run or not bad.count:
             batch.append(read)
-            held += sum(len(chunk.text) for chunk in read.retrieved)
+            held += len(line.content) + sum(len(chunk.text) for chunk in read.retrieved)
             if held >= _BATCH_CHARACTERS or len(batch) >= _BATCH_INTERACTIONS:
                 yield batch
                 batch, held = [], 0
-    if batch and (reject or not bad.count):
+    if batch and (reject or job.dry_run or not bad.count):
         yield batch
 
 
-@contextlib.contextmanager
-def _rejected_lines(target: Path | None, name: str) -> Iterator[_Reject | None]:
-    """Offer a function that keeps rejected lines; they appear at `target` together, when the block ends well."""
-    if not target:
-        yield None
-        return
-    partial = target.with_name(f".{target.name}.partial")
-    with contextlib.ExitStack() as stack:
-        stack.callback(partial.unlink, missing_ok=True)
-        try:
-            out = stack.enter_context(partial.open("w", encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot write {target}: {error.strerror}", hint="uncited import --help") from error
-
-        def reject(line: Line, problems: Sequence[str]) -> None:
-            content: dict[str, object] = {"file": name, "line": line.number, "errors": list(problems)}
-            try:
-                content["raw"] = line.content.decode()
-            except UnicodeDecodeError:
-                content["raw_base64"] = base64.b64encode(line.content).decode()
-            out.write(json.dumps(content, ensure_ascii=False) + "\n")
-
-        yield reject
-        out.flush()
-        if out.tell():
-            os.fsync(out.fileno())
-            partial.replace(target)
+def _file_read(name: str, fingerprint: str) -> FileRead:
+    return FileRead(None if name == STDIN_NAME else str(Path(name).absolute()), fingerprint)
 
 
 def _check_arguments(files: Sequence[str | Path], corpus: Path | None, rejects: Path | None, skip: bool) -> None:
     if not files:
         raise UsageError("no file to import", hint="uncited import FILE...")
     if rejects and not skip:
-        raise UsageError("a place for rejected lines is of use with --skip-invalid only", hint=_command(files, corpus))
+        again = shlex.join(["uncited", "import", *map(str, files), "--skip-invalid"])
+        raise UsageError("a place for rejected lines is of use with --skip-invalid only", hint=again)
     if rejects and len(files) > 1:
         raise UsageError(f"{rejects} can take the rejected lines of one file, not of {len(files)}")
     every = [*map(str, files), *([str(corpus)] if corpus else [])]
@@ -212,16 +225,23 @@ def _check_arguments(files: Sequence[str | Path], corpus: Path | None, rejects: 
         raise UsageError("standard input can be read once only")
     if rejects and rejects.resolve() in {Path(file).resolve() for file in every}:
         raise UsageError(f"rejected lines would overwrite {rejects}, which is to be read")
-    for file in every:
-        check_readable(file)
 
 
 def _beside(file: str | Path) -> Path:
     return Path("stdin.rejected.jsonl" if str(file) == STDIN else f"{file}.rejected.jsonl")
 
 
-def _command(files: Sequence[str | Path], corpus: Path | None) -> str:
+def _command(
+    files: Sequence[str | Path],
+    corpus: Path | None,
+    format: str,
+    mapping: Mapping[str, str],
+    citations: str | None,
+) -> str:
     options = ["--corpus", str(corpus)] if corpus else []
+    options += ["--format", format] if format != AUTO else []
+    options += [word for name, column in mapping.items() for word in ("--map", f"{name}={column}")]
+    options += ["--citations", citations] if citations else []
     return shlex.join(["uncited", "import", *map(str, files), *options, "--skip-invalid"])
 
 

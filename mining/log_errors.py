@@ -61,7 +61,11 @@ def _explain_one(detail: ErrorDetails) -> str:
         case "json_invalid":
             return f"not JSON: {str(context.get('error', '')).replace(' at line 1 column', ', at byte')}"
         case "missing":
-            return f"{place}: missing" + (" (write [] where nothing was cited)" if place == "cited" else "")
+            return f"{place}: missing" + (
+                " (write [] where nothing was cited), or read it from the answers with --citations"
+                if place == "cited"
+                else ""
+            )
         case "string_pattern_mismatch":
             return f"{place}: " + ("holds a NUL character" if "\x00" in value else "is blank")
         case "string_too_long":

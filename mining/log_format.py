@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_QUERY = 32_768  # characters, like all that follow
@@ -102,7 +102,11 @@ class LoggedInteraction(_Line):
 
 
 class CorpusEntry(BaseModel):
-    """One line of a corpus file: the text of a chunk that the log names by id only. Other keys are not read."""
+    """One line of a corpus file: the text of a chunk that the log names by id only. Other keys are not read.
+
+    BEIR's lines (`_id`) and those of MS MARCO's segments (`docid`, `segment`) are taken too. Where BEIR has a title and
+    no text, the title is the text.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -111,6 +115,20 @@ class CorpusEntry(BaseModel):
     kind: Name | None = None
     document: Words | None = None
     title: Words | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_other_corpora(cls, value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
+        if not isinstance(value, dict) or "chunk_id" in value:
+            return value
+        if "_id" in value:
+            text, title = value.get("text"), value.get("title")
+            filled = title if text == "" and title else text
+            return {**value, "chunk_id": value["_id"], "text": filled}
+        if "docid" in value and "segment" in value:
+            page = str(value["docid"]).partition("#")[0]
+            return {**value, "chunk_id": value["docid"], "text": value["segment"], "document": page}
+        return value
 
 
 def json_schema() -> dict[str, Any]:

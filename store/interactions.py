@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from store.database import Store
-from store.ids import anchor_id, chunk_id, content_id
+from store.ids import anchor_id, chunk_ids, content_id
 
 _UTC = pa.timestamp("us", tz="UTC")
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieved:
+class Retrieved(NamedTuple):
     """One chunk of a ranked list. `rank` is 1-based; `external_id` is the log's own name for the chunk."""
 
     external_id: str
@@ -62,26 +62,64 @@ class Added(NamedTuple):
     retrievals: int
 
 
+class Prepared(NamedTuple):
+    """Interactions as the rows that they become. Equal interactions are there once."""
+
+    told: int  # interactions, equal ones counted each time
+    anchors: pa.Table
+    chunks: pa.Table
+    chunk_names: pa.Table
+    interactions: pa.Table  # without import_id
+    retrievals: pa.Table
+    signals: pa.Table
+
+
 def add_interactions(store: Store, interactions: Sequence[Interaction], *, import_id: str) -> Added:
     """Add interactions with their chunks and signals; those already stored are left as they are.
 
     Call it inside `store.transaction()`, as often as there are batches.
     """
-    chunk_ids = {text: chunk_id(text) for text in {c.text for i in interactions for c in i.retrieved}}
-    by_id = {_interaction_id(i, chunk_ids): i for i in interactions}
-    known = _known(store, list(by_id))
-    new = {key: interaction for key, interaction in by_id.items() if key not in known}
-    anchors = {i.query: anchor_id(i.query) for i in new.values()}
-    store.insert("anchors", pa.table({"anchor_id": _strings(anchors.values()), "text": _strings(anchors)}))
-    chunks = store.insert("chunks", _chunk_columns(new, chunk_ids))
-    store.insert("chunk_names", _name_columns(new, chunk_ids))
-    store.insert("interactions", _interaction_columns(new, anchors, import_id))
-    retrievals = store.insert("retrievals", _retrieval_columns(new, chunk_ids))
-    store.append("signals", _signal_columns(new, chunk_ids))
-    return Added(len(new), len(interactions) - len(new), chunks, retrievals)
+    return add_prepared(store, prepared(interactions), import_id=import_id)
 
 
-def _interaction_id(interaction: Interaction, chunk_ids: Mapping[str, str]) -> str:
+def prepared(interactions: Sequence[Interaction]) -> Prepared:
+    """Do what can be done without the database, and so in a thread of its own."""
+    texts = list(dict.fromkeys(c.text for i in interactions for c in i.retrieved))
+    ids = dict(zip(texts, chunk_ids(texts), strict=True))
+    by_id: dict[str, Interaction] = {}
+    for interaction in interactions:
+        by_id.setdefault(_interaction_id(interaction, ids), interaction)
+    anchors = {i.query: anchor_id(i.query) for i in by_id.values()}
+    flat = [chunk for interaction in by_id.values() for chunk in interaction.retrieved]
+    flat_ids = [ids[chunk.text] for chunk in flat]
+    return Prepared(
+        len(interactions),
+        pa.table({"anchor_id": _strings(anchors.values()), "text": _strings(anchors)}),
+        _chunk_columns(flat, ids),
+        _name_columns(flat, flat_ids),
+        _interaction_columns(by_id, anchors),
+        _retrieval_columns(by_id, flat, flat_ids),
+        _signal_columns(by_id, ids),
+    )
+
+
+def add_prepared(store: Store, rows: Prepared, *, import_id: str) -> Added:
+    """Add prepared interactions as `add_interactions` does."""
+    known = _known(store, rows.interactions)
+    interactions, retrievals, signals = (
+        _without(known, table) for table in (rows.interactions, rows.retrievals, rows.signals)
+    )
+    store.insert("anchors", rows.anchors)  # what known interactions hold is known, too
+    chunks = store.insert("chunks", rows.chunks)
+    store.insert("chunk_names", rows.chunk_names)
+    imported = pa.array([import_id] * interactions.num_rows, pa.string())
+    store.insert("interactions", interactions.append_column("import_id", imported))
+    added = store.insert("retrievals", retrievals)
+    store.append("signals", signals)
+    return Added(interactions.num_rows, rows.told - interactions.num_rows, chunks, added)
+
+
+def _interaction_id(interaction: Interaction, ids: Mapping[str, str]) -> str:
     """Name an interaction by all that it says; where it was read from is not part of it."""
     return content_id(
         "interaction",
@@ -91,14 +129,14 @@ def _interaction_id(interaction: Interaction, chunk_ids: Mapping[str, str]) -> s
         interaction.answer,
         interaction.source,
         _iso(interaction.happened_at),
-        [[c.external_id, c.rank, chunk_ids[c.text], c.score] for c in interaction.retrieved],
+        [[name, rank, ids[text], score] for name, rank, text, score, *_ in interaction.retrieved],
         sorted(_said(signal) for signal in interaction.signals),
         interaction.extra,
     )
 
 
 def _said(signal: Signal) -> list[str | float]:
-    said = [signal.name, signal.chunk or "", signal.value, _iso(signal.happened_at) or ""]
+    said: list[str | float] = [signal.name, signal.chunk or "", signal.value, _iso(signal.happened_at) or ""]
     return [*said, signal.source] if signal.source else said  # ids of signals without a source are as they always were
 
 
@@ -148,7 +186,7 @@ def log_counts(store: Store) -> LogCounts:
         """
         SELECT (SELECT count(*) FROM imports) AS imports,
                (SELECT count(*) FROM interactions) AS interactions,
-               (SELECT count(*) FROM anchors) AS anchors,
+               (SELECT count(DISTINCT anchor_id) FROM interactions) AS anchors,
                (SELECT count(*) FROM chunks) AS chunks,
                (SELECT count(*) FROM retrievals) AS retrievals,
                (SELECT count(*) FROM retrievals SEMI JOIN (FROM signals WHERE signal = 'cited')
@@ -159,17 +197,23 @@ def log_counts(store: Store) -> LogCounts:
     return LogCounts(**counts, uncited=counts["retrievals"] - counts["cited"])
 
 
-def _known(store: Store, interaction_ids: list[str]) -> set[str]:
-    with store.view_of("asked", pa.table({"interaction_id": interaction_ids})):
+def _known(store: Store, interactions: pa.Table) -> pa.ChunkedArray:
+    with store.view_of("asked", interactions.select(["interaction_id"])):
         known = store.table("SELECT interaction_id FROM asked SEMI JOIN interactions USING (interaction_id)")
-    return set(known["interaction_id"].to_pylist())
+    return known["interaction_id"]
 
 
-def _interaction_columns(new: Mapping[str, Interaction], anchors: Mapping[str, str], import_id: str) -> pa.Table:
-    values = new.values()
+def _without(known: pa.ChunkedArray, rows: pa.Table) -> pa.Table:
+    if not len(known):
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows["interaction_id"], value_set=known)))
+
+
+def _interaction_columns(by_id: Mapping[str, Interaction], anchors: Mapping[str, str]) -> pa.Table:
+    values = by_id.values()
     return pa.table(
         {
-            "interaction_id": _strings(new),
+            "interaction_id": _strings(by_id),
             "anchor_id": _strings(anchors[i.query] for i in values),
             "external_id": _strings(i.external_id for i in values),
             "query_id": _strings(i.query_id for i in values),
@@ -177,31 +221,22 @@ def _interaction_columns(new: Mapping[str, Interaction], anchors: Mapping[str, s
             "source": _strings(i.source for i in values),
             "happened_at": pa.array([i.happened_at for i in values], _UTC),
             "extra": _strings(i.extra for i in values),
-            "import_id": _strings([import_id] * len(new)),
             "line": pa.array([i.line for i in values], pa.int64()),
         }
     )
 
 
-def _chunk_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
-    kinds: dict[str, str] = {}
-    for interaction in new.values():
-        for chunk in interaction.retrieved:
-            kinds.setdefault(chunk.text, chunk.kind)
-    return pa.table(
-        {
-            "chunk_id": _strings(chunk_ids[text] for text in kinds),
-            "text": _strings(kinds),
-            "kind": _strings(kinds.values()),
-        }
-    )
+def _chunk_columns(flat: Sequence[Retrieved], ids: Mapping[str, str]) -> pa.Table:
+    kinds = dict.fromkeys(ids, "text")
+    for chunk in reversed(flat):  # so that the first one's kind stays
+        kinds[chunk.text] = chunk.kind
+    return pa.table({"chunk_id": _strings(ids.values()), "text": _strings(ids), "kind": _strings(kinds.values())})
 
 
-def _name_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
+def _name_columns(flat: Sequence[Retrieved], flat_ids: Sequence[str]) -> pa.Table:
     names: dict[tuple[str, str], Retrieved] = {}
-    for interaction in new.values():
-        for chunk in interaction.retrieved:
-            names.setdefault((chunk.external_id, chunk_ids[chunk.text]), chunk)
+    for chunk, chunk_id in zip(flat, flat_ids, strict=True):
+        names.setdefault((chunk.external_id, chunk_id), chunk)
     return pa.table(
         {
             "external_id": _strings(name for name, _ in names),
@@ -212,24 +247,26 @@ def _name_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) 
     )
 
 
-def _retrieval_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
-    flat = [chunk for interaction in new.values() for chunk in interaction.retrieved]
+def _retrieval_columns(
+    by_id: Mapping[str, Interaction], flat: Sequence[Retrieved], flat_ids: Sequence[str]
+) -> pa.Table:
     return pa.table(
         {
-            "interaction_id": _strings(key for key, interaction in new.items() for _ in interaction.retrieved),
+            "interaction_id": _strings(key for key, interaction in by_id.items() for _ in interaction.retrieved),
             "rank": pa.array([chunk.rank for chunk in flat], pa.int32()),
-            "chunk_id": _strings(chunk_ids[chunk.text] for chunk in flat),
+            "chunk_id": _strings(flat_ids),
             "external_id": _strings(chunk.external_id for chunk in flat),
             "score": pa.array([chunk.score for chunk in flat], pa.float64()),
         }
     )
 
 
-def _signal_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]) -> pa.Table:
+def _signal_columns(by_id: Mapping[str, Interaction], ids: Mapping[str, str]) -> pa.Table:
     flat = []
-    for key, interaction in new.items():
-        ids = {chunk.external_id: chunk_ids[chunk.text] for chunk in interaction.retrieved}
-        flat += [(key, ids[s.chunk] if s.chunk else None, s) for s in interaction.signals]
+    for key, interaction in by_id.items():
+        if interaction.signals:
+            named = {chunk.external_id: ids[chunk.text] for chunk in interaction.retrieved}
+            flat += [(key, named[s.chunk] if s.chunk else None, s) for s in interaction.signals]
     return pa.table(
         {
             "interaction_id": _strings(key for key, _, _ in flat),
@@ -243,7 +280,7 @@ def _signal_columns(new: Mapping[str, Interaction], chunk_ids: Mapping[str, str]
 
 
 def _strings(values: Iterable[str | None]) -> pa.Array:
-    return pa.array(values, pa.string())
+    return pa.array(list(values), pa.string())
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,0 +1,75 @@
+"""Hugging Face data sets on disk, as `Dataset.save_to_disk` and `DatasetDict.save_to_disk` write them.
+
+https://huggingface.co/docs/datasets/process#save: a folder with Arrow files, state.json and dataset_info.json; a folder
+of those, one a split, with dataset_dict.json. The columns are those of a table (docs/formats.md).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mining.formats.parquet import as_json
+from mining.formats.source import Read
+from mining.formats.table import Row, check_columns, lines_of_rows
+from mining.log_lines import Line
+from store.errors import InvalidDataError
+
+_ROWS_AT_A_TIME = 1_000
+
+
+def splits(folder: Path) -> list[Path]:
+    """Return the folders that hold the rows: one a split, or the folder itself; none where it is no data set."""
+    if (folder / "state.json").is_file():
+        return [folder]
+    description = folder / "dataset_dict.json"
+    if not description.is_file():
+        return []
+    try:
+        names = json.loads(description.read_bytes())["splits"]
+        return [folder / str(name) for name in names]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InvalidDataError(f"{description} does not list the splits of a data set: {error}") from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of the bytes of a split's Arrow files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.arrow")):
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def read_split(folder: Path, mapping: Mapping[str, str], read: Read) -> Iterator[Line]:
+    """Yield the interactions of one split. Progress is in rows.
+
+    Raises:
+        InvalidDataError: the data set is damaged, or lacks a column.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:  # datasets raises whatever lies beneath: pyarrow, json, its own
+        raise InvalidDataError(f"{folder} is no data set that can be read: {str(error).splitlines()[0]}") from error
+    check_columns(str(folder), data.column_names, mapping)
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        for batch in data.with_format("arrow").iter(_ROWS_AT_A_TIME):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {name: as_json(value) for name, value in row.items()}
+            read(batch.num_rows)
+
+    yield from lines_of_rows(rows(), mapping)
+
+
+def count_rows(folder: Path) -> int:
+    """Return how many rows a split says it has; 0 where it does not say."""
+    try:
+        information = json.loads((folder / "dataset_info.json").read_bytes())
+        return sum(int(split["num_examples"]) for split in (information.get("splits") or {}).values())
+    except (ValueError, KeyError, TypeError, OSError):
+        return 0

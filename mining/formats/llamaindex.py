@@ -1,0 +1,54 @@
+"""LlamaIndex's EmbeddingQAFinetuneDataset: one JSON object with `queries`, `corpus` and `relevant_docs`.
+
+https://developers.llamaindex.ai/python/examples/finetuning/embeddings/finetune_embedding and the class behind it
+(https://github.com/run-llama/llama_index, llama_index/finetuning/embeddings/common.py). Nothing in it says what was
+retrieved: each query becomes an interaction that holds its relevant chunks, with the signal `relevant`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mining.formats.json_entries import entries
+from mining.formats.source import Format, Given, Read, Sample, line_of
+from mining.log_lines import Line, LogFile
+
+_KEYS = ("queries", "corpus", "relevant_docs")
+
+
+def _recognises(sample: Sample) -> str | None:
+    if any(set(_KEYS) <= found.keys() for found in sample.objects):
+        return "it is one object with queries, corpus and relevant_docs"
+    return None
+
+
+def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+    for entry in entries(log, read):
+        lacking = [key for key in _KEYS if not isinstance(entry.value.get(key), dict)]
+        if entry.problem or lacking:
+            problem = entry.problem or f"{', '.join(lacking)}: missing, or not a JSON object"
+            yield Line(entry.line, 0, entry.raw or b"{}", problem)
+            continue
+        queries, corpus, relevant = (entry.value[key] for key in _KEYS)
+        for query_id, query in queries.items():
+            yield _interaction(entry.line, query_id, query, relevant.get(query_id, []), corpus)
+
+
+def _interaction(line: int, query_id: str, query: Any, names: Any, corpus: dict[str, Any]) -> Line:  # noqa: ANN401
+    problems = [] if isinstance(names, list) else [f'relevant_docs: what query "{query_id}" has is not a list']
+    chunks = list(dict.fromkeys(map(str, names))) if isinstance(names, list) else []
+    problems += [
+        f'relevant_docs: query "{query_id}" names "{c}", which the corpus lacks' for c in chunks if c not in corpus
+    ]
+    return line_of(
+        line,
+        {
+            "query_id": query_id,
+            "query": query,
+            "retrieved": [{"chunk_id": c, "rank": n, "text": corpus.get(c)} for n, c in enumerate(chunks, start=1)],
+            "signals": [{"signal": "relevant", "chunk_id": c, "source": "relevant_docs"} for c in chunks] or None,
+        },
+        problems,
+    )
+
+
+FORMAT = Format("llamaindex", "LlamaIndex queries, corpus, relevant_docs", _recognises, _read, _KEYS, cites=True)

@@ -1,0 +1,89 @@
+"""Ragas samples: `user_input`, `retrieved_contexts`, `response`, and what ought to have been retrieved.
+
+Fields: https://docs.ragas.io/en/stable/concepts/components/eval_sample/ and the ids of
+https://docs.ragas.io/en/stable/concepts/metrics/available_metrics/context_precision/ (`retrieved_context_ids`,
+`reference_context_ids`). JSON Lines, a JSON array, or Parquet; a table in CSV that `EvaluationDataset.to_csv` wrote.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mining.formats.json_entries import Entry, entries
+from mining.formats.source import Format, Given, Read, Sample, line_of
+from mining.formats.texts import QUERY_KEYS, text_in
+from mining.log_lines import Line, LogFile
+from store.ids import chunk_id
+
+_KEYS = ("user_input", "retrieved_contexts")
+
+
+def _recognises(sample: Sample) -> str | None:
+    for found in sample.objects:
+        if "user_input" in found and {"retrieved_contexts", "reference_contexts", "retrieved_context_ids"} & set(found):
+            return "its objects are Ragas samples: user_input, retrieved_contexts"
+    return None
+
+
+def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+    for entry in entries(log, read):
+        if entry.problem:
+            yield Line(entry.line, 0, entry.raw, entry.problem)
+        else:
+            yield from _sample(entry)
+
+
+def _sample(entry: Entry) -> Iterator[Line]:
+    """Yield a sample as an interaction, and the reference contexts that were not retrieved as one of their own."""
+    found = entry.value
+    problems: list[str] = []
+    retrieved = _contexts(found, "retrieved_contexts", "retrieved_context_ids", problems)
+    wanted = _contexts(found, "reference_contexts", "reference_context_ids", problems)
+    texts = {text: name for name, text in retrieved.items() if text is not None}
+    relevant = {name if name in retrieved else texts.get(text or "", name): text for name, text in wanted.items()}
+    query = text_in(found.get("user_input"), QUERY_KEYS)
+    yield line_of(
+        entry.line,
+        {
+            "query": query,
+            "answer": found.get("response"),
+            "retrieved": _chunks(retrieved),
+            "signals": _signals(name for name in relevant if name in retrieved) or None,
+            **{key: found[key] for key in ("reference", "rubrics") if found.get(key) is not None},
+        },
+        problems,
+    )
+    missed = {name: text for name, text in relevant.items() if name not in retrieved}
+    if missed and not problems:
+        chunks, signals = _chunks(missed), _signals(missed)
+        yield line_of(entry.line, {"query": query, "source": "reference", "retrieved": chunks, "signals": signals})
+
+
+def _contexts(found: dict[str, Any], texts_key: str, ids_key: str, problems: list[str]) -> dict[str, str | None]:
+    """Map ids to texts, in order; without ids a text names itself, without texts a corpus must have them."""
+    texts, ids = (found.get(key) or [] for key in (texts_key, ids_key))
+    if not isinstance(texts, list) or not isinstance(ids, list):
+        problems.append(f"{texts_key if not isinstance(texts, list) else ids_key} is not a list")
+        return {}
+    if texts and ids and len(texts) != len(ids):
+        problems.append(f"{len(texts)} {texts_key} and {len(ids)} {ids_key}")
+        return {}
+    names = [str(name) for name in ids] or [chunk_id(str(text)) for text in texts]
+    contexts: dict[str, str | None] = {}
+    for name, text in zip(names, texts or [None] * len(names), strict=True):
+        if contexts.setdefault(name, text) != text:
+            problems.append(f'{ids_key}: "{name}" stands for two texts')
+    return contexts
+
+
+def _chunks(contexts: dict[str, str | None]) -> list[dict[str, Any]]:
+    return [
+        {"chunk_id": name, "rank": rank, **({"text": text} if text is not None else {})}
+        for rank, (name, text) in enumerate(contexts.items(), start=1)
+    ]
+
+
+def _signals(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"signal": "relevant", "chunk_id": name, "source": "reference"} for name in names]
+
+
+FORMAT = Format("ragas", "Ragas samples", _recognises, _read, _KEYS)

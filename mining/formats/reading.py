@@ -1,0 +1,73 @@
+"""One thing to import, opened: its lines in uncited's own format, and what it is known by."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mining.corpus import Corpus
+from mining.formats import hf_dataset
+from mining.formats.recognise import HF, NATIVE, Found
+from mining.formats.source import Given, Read
+from mining.log_lines import STDIN_NAME, Line, opened
+from store.ids import content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file or folder to import. `lines` may be asked for more than once."""
+
+    name: str  # as the user gave it
+    path: str | None  # absolute; None where it has none
+    fingerprint: str  # of its own bytes
+    import_id: str  # of its bytes and all else that its interactions come from
+    size: int  # what `lines` tells its progress in: bytes, or rows of a data set
+    format_name: str
+    why: str
+    cites: bool  # its lines say what is cited
+    lines: Callable[[Read], Iterator[Line]]
+
+
+@contextlib.contextmanager
+def opened_reading(found: Found, given: Given, beside: tuple[str, ...], corpus: Corpus | None) -> Iterator[Reading]:
+    """Open one main file of a plan.
+
+    Args:
+        found: the file, with its format.
+        given: what other files say.
+        beside: fingerprints of those.
+        corpus: the texts of chunks that are named by id only.
+    """
+    given = replace(given, corpus=corpus)
+    texts = corpus.fingerprint if corpus else None
+    told = [found.format.name, beside, dict(given.mapping)]
+    if found.format is HF:
+        folder = Path(found.file)
+        mark = hf_dataset.fingerprint(folder)
+        yield Reading(
+            name=str(folder),
+            path=os.path.abspath(folder),
+            fingerprint=mark,
+            import_id=content_id("import", mark, texts, *told),
+            size=hf_dataset.count_rows(folder),
+            format_name=found.format.name,
+            why=found.why,
+            cites=found.format.cites,
+            lines=lambda read: hf_dataset.read_split(folder, given.mapping, read),
+        )
+        return
+    with contextlib.ExitStack() as stack:
+        log = found.held or stack.enter_context(opened(found.file))
+        native = found.format is NATIVE
+        yield Reading(
+            name=log.name,
+            path=None if log.name == STDIN_NAME else os.path.abspath(log.name),
+            fingerprint=log.fingerprint,
+            import_id=content_id("import", log.fingerprint, texts, *([] if native else told)),
+            size=log.size,
+            format_name=found.format.name,
+            why=found.why,
+            cites=found.format.cites,
+            lines=log.lines if native else lambda read: found.format.read(log, given, read),
+        )
