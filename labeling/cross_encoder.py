@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from labeling.scoring import Scorer
 from labeling.stages import Answered
-from store.encoders import model_name
-from store.errors import MissingError, UsageError
+from store.encoders import load_cross_encoder, model_name
 from store.ids import content_id
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment
@@ -33,22 +32,7 @@ _BATCH = 64  # pairs
 def cross_encoder(model: str) -> Scorer:
     """Score a pair by the probability that a cross-encoder gives it, in [0, 1]."""
     name = model_name(model)
-    return Scorer(f"{name}, cross-encoder", name, lambda: partial(_probabilities, _load(model)))
-
-
-def _load(model: str) -> "CrossEncoder":
-    from sentence_transformers import CrossEncoder
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading the weights; progress is the caller's to show
-    try:
-        encoder = CrossEncoder(model)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingError(f"cannot load the cross-encoder {model}: {reason}") from error
-    if encoder.num_labels != 1:
-        raise UsageError(f"the cross-encoder {model} gives {encoder.num_labels} numbers a pair; a judge needs one")
-    return encoder
+    return Scorer(f"{name}, cross-encoder", name, lambda: partial(_probabilities, load_cross_encoder(model)))
 
 
 def _probabilities(encoder: "CrossEncoder", anchors: Sequence[str], chunks: Sequence[str]) -> list[float]:

@@ -1,7 +1,6 @@
 """From logs to candidates: what the signals suggest about each retrieved chunk, and what repeats a positive."""
 
 import itertools
-import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,33 +8,30 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from mining.near_duplicates import Repeat, repeats
-from store.candidates import Candidate, candidate_counts, chunk_texts, put_candidates
+from store.candidates import candidate_counts, chunk_texts
 from store.database import Store
 from store.errors import MissingError
 from store.policies import Policy
 from store.progress import Progress, silent
 from store.retrievals import (
-    RANDOM,
-    all_chunk_ids,
     chunks_by_anchor,
     count_interactions,
     count_without,
     put_log_candidates,
-    random_by_anchor,
 )
 
 _ROWS_AT_A_TIME = 50_000  # whose texts are held in memory
-_SPARE_DRAWS = 10  # for random chunks that turn out to repeat a positive
 
 
 class SourceCount(NamedTuple):
-    """How many pairs one source put forward. `duplicates`: those among them that repeat a positive."""
+    """How many pairs one source put forward, and how many of them repeat a positive or score close to one."""
 
     source: str
     proposed: str
     pairs: int
     anchors: int
     duplicates: int
+    too_close: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +46,14 @@ class MineResult:
 
 
 class _Anchor(NamedTuple):
-    """An anchor with the ids of its chunks. `drawn` are more than wanted, since some may repeat a positive."""
+    """An anchor with the ids of its chunks."""
 
     anchor_id: str
     positives: list[str]
     others: list[str]
-    drawn: list[str]
-    wanted: int
 
 
-def mine(
-    store: Store, policy: Policy, *, random_per_anchor: int = 0, seed: int = 0, progress: Progress = silent
-) -> MineResult:
+def mine(store: Store, policy: Policy, *, progress: Progress = silent) -> MineResult:
     """Put forward what the logs hold under a policy; mining again changes nothing unless logs or policy have changed.
 
     A chunk that carries a signal which the policy maps to a label with the role positive (negative) is a candidate
@@ -73,9 +65,6 @@ def mine(
     Args:
         store: where the logs are.
         policy: whose signals, weights, roles and kinds count.
-        random_per_anchor: fill up each anchor that has a candidate positive to so many chunks that were never
-            retrieved for it and repeat none of its positives (fewer where there are not so many).
-        seed: the same seed over the same logs draws the same chunks.
         progress: told of anchors.
 
     Raises:
@@ -86,13 +75,9 @@ def mine(
         raise MissingError("No interactions yet", hint="uncited import FILE")
     votes = policy.votes()
     repeated: list[tuple[str, Repeat]] = []
-    drawn: list[Candidate] = []
     listed = chunks_by_anchor(store, votes, policy.kinds)
-    anchors = _anchors(listed)
-    if random_per_anchor:
-        anchors = _with_draws(store, policy, anchors, random_per_anchor, seed)
     progress.start("compare with candidate positives", len(listed["anchor_id"].unique()))
-    for page in _pages(anchors):
+    for page in _pages(_anchors(listed)):
         texts = _texts(store, page)
         for anchor in page:
             known = {chunk: texts[chunk] for chunk in anchor.positives}
@@ -100,18 +85,14 @@ def mine(
                 (anchor.anchor_id, repeat)
                 for repeat in repeats(known, {chunk: texts[chunk] for chunk in anchor.others})
             ]
-            unfit = {repeat.chunk_id for repeat in repeats(known, {chunk: texts[chunk] for chunk in anchor.drawn})}
-            fit = [chunk for chunk in anchor.drawn if chunk not in unfit][: anchor.wanted]
-            drawn += [Candidate(anchor.anchor_id, chunk, RANDOM, "negative") for chunk in fit]
         progress.advance(len(page))
     with store.transaction():
-        random_new = put_candidates(store, policy.name, drawn)
         mined = put_log_candidates(store, policy.name, votes, _repeated_table(repeated), policy.kinds)
     return MineResult(
         sources=tuple(SourceCount(**row) for row in candidate_counts(store, policy.name)),  # type: ignore[arg-type]
         interactions=interactions,
         without_positive=count_without(store, [signal for signal, vote in votes.items() if vote > 0], policy.kinds),
-        new=mined.new + random_new,
+        new=mined.new,
         removed=mined.removed,
     )
 
@@ -124,28 +105,10 @@ def _anchors(listed: pa.Table) -> Iterator[_Anchor]:
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
     )
     for anchor_id, group in itertools.groupby(rows, key=lambda row: row[0]):
-        anchor = _Anchor(anchor_id, [], [], [], 0)
+        anchor = _Anchor(anchor_id, [], [])
         for _, chunk_id, carries in group:
             (anchor.positives if carries else anchor.others).append(chunk_id)
         yield anchor
-
-
-def _with_draws(
-    store: Store, policy: Policy, anchors: Iterable[_Anchor], per_anchor: int, seed: int
-) -> Iterator[_Anchor]:
-    """Draw chunks that were never retrieved for each anchor; what an earlier run drew counts towards `per_anchor`."""
-    pool = all_chunk_ids(store, policy.kinds)
-    before = random_by_anchor(store, policy.name, policy.kinds)
-    for anchor in anchors:
-        had = before.get(anchor.anchor_id, set())
-        wanted = max(0, per_anchor - len(had))
-        taken = had.union(anchor.positives, anchor.others)
-        # Seeded by the anchor, so that what one anchor gets hangs on no other.
-        rng = random.Random(f"{seed}:{anchor.anchor_id}")
-        places = rng.sample(range(len(pool)), min(len(pool), len(taken) + wanted + _SPARE_DRAWS) if wanted else 0)
-        names = (pool[place].as_py() for place in places)
-        fresh = itertools.islice((name for name in names if name not in taken), wanted + _SPARE_DRAWS)
-        yield anchor._replace(drawn=list(fresh), wanted=wanted)
 
 
 def _pages(anchors: Iterable[_Anchor]) -> Iterator[list[_Anchor]]:
@@ -154,7 +117,7 @@ def _pages(anchors: Iterable[_Anchor]) -> Iterator[list[_Anchor]]:
     rows = 0
     for anchor in anchors:
         page.append(anchor)
-        rows += len(anchor.positives) + len(anchor.others) + len(anchor.drawn)
+        rows += len(anchor.positives) + len(anchor.others)
         if rows >= _ROWS_AT_A_TIME:
             yield page
             page, rows = [], 0
@@ -163,7 +126,7 @@ def _pages(anchors: Iterable[_Anchor]) -> Iterator[list[_Anchor]]:
 
 
 def _texts(store: Store, page: list[_Anchor]) -> dict[str, str]:
-    wanted = {chunk for anchor in page for chunk in itertools.chain(anchor.positives, anchor.others, anchor.drawn)}
+    wanted = {chunk for anchor in page for chunk in itertools.chain(anchor.positives, anchor.others)}
     return chunk_texts(store, pa.array(sorted(wanted), pa.string()))
 
 

@@ -74,12 +74,14 @@ def candidate_counts(store: Store, policy_name: str) -> list[dict[str, object]]:
     """Count the candidate pairs of a policy by source.
 
     Returns:
-        One dict a source: source, proposed, pairs, anchors, duplicates (flagged as repeating a cited chunk).
+        One dict a source: source, proposed, pairs, anchors, duplicates (flagged as repeating a cited chunk), too_close
+        (flagged as scoring close to one).
     """
     return store.rows(
         """
         SELECT source, proposed, count(DISTINCT pair_id) AS pairs, count(DISTINCT anchor_id) AS anchors,
-               count(DISTINCT pair_id) FILTER (duplicate_of IS NOT NULL) AS duplicates
+               count(DISTINCT pair_id) FILTER (duplicate_of IS NOT NULL) AS duplicates,
+               count(DISTINCT pair_id) FILTER (too_close IS NOT NULL) AS too_close
         FROM candidates JOIN pairs USING (pair_id)
         WHERE policy_name = ? GROUP BY source, proposed ORDER BY proposed DESC, source
         """,

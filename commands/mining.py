@@ -1,0 +1,106 @@
+"""From logs and corpus to candidates: mine."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.session import HERE, JsonOption, PolicyOption, QuietOption, Session, WorkspaceOption, opened
+
+if TYPE_CHECKING:
+    from mining.hard_negatives import MinedNegatives
+    from store.workspace import MineSettings
+
+
+def mine(
+    policy: PolicyOption,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="SOURCE=N",
+            help="Besides the log: N negatives for each query from bm25, dense, other-kind or random. Repeatable."
+            " Default: what [mine] in uncited.toml says.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="SentenceTransformer of the dense search: folder or name.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws other negatives, where chance draws.")] = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Put candidate positives and negatives forward from the log, and negatives from the whole corpus if asked to."""
+    from mining.candidates import mine as mine_log
+    from mining.hard_negatives import mine_negatives
+    from store.candidates import candidate_counts
+
+    with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        chosen = session.policy(policy)
+        settings = _settings(session.workspace.settings.mine, sources, model, seed)
+        log = mine_log(session.store, chosen, progress=bar)
+        mined = mine_negatives(session.store, chosen, settings, progress=bar) if settings.per_query else None
+        counts = candidate_counts(session.store, chosen.name)
+        if session.out.json(
+            {
+                "sources": counts,
+                "interactions": log.interactions,
+                "without_positive": log.without_positive,
+                "new": log.new,
+                "removed": log.removed,
+                "mined": mined,
+            }
+        ):
+            return
+        columns = ["source", "candidate", "pairs", "queries", "repeat a positive", "too close to a positive"]
+        shown = 6 if any(count["too_close"] for count in counts) else 5
+        rows = [list(count.values())[:shown] for count in counts]
+        session.out.table(f"Candidates under {chosen.name}", columns[:shown], rows)
+        session.out.line(
+            f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
+            f" {log.new} candidates new, {log.removed} withdrawn"
+        )
+        if mined:
+            _say(session, mined)
+        session.out.note("Chunks that repeat a positive never become negatives; nobody needs to look at them.")
+        session.out.next(f"uncited judge --policy {policy}", f"uncited review push --policy {policy}")
+
+
+def _settings(given: "MineSettings", sources: list[str] | None, model: str | None, seed: int | None) -> "MineSettings":
+    """Put what the command line says in the place of what the settings file says.
+
+    Raises:
+        UsageError: an option says what cannot be.
+    """
+    from pydantic import ValidationError
+
+    from store.errors import UsageError
+    from store.workspace import MineSettings
+
+    said: dict[str, object] = {"model": model, "seed": seed}
+    if sources is not None:
+        pairs = [word.partition("=") for word in sources]
+        said["per_query"] = {source: number for source, _, number in pairs}
+    changes = {name: value for name, value in said.items() if value is not None}
+    try:
+        return MineSettings.model_validate(given.model_dump() | changes)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        words = " ".join(f"--from {word}" for word in sources or ())
+        raise UsageError(f"{words}: {wrong['msg']}", hint="--from bm25=4 --from dense=4 --from random=2") from error
+
+
+def _say(session: Session, mined: "MinedNegatives") -> None:
+    """Say what mining beyond the log came to."""
+    out = session.out
+    if not mined.queries:
+        out.line("No query has a candidate positive, so no negatives were looked for in the corpus")
+        return
+    out.line(f"Beyond the log, for {mined.queries} queries among {mined.chunks} chunks:")
+    for source in mined.sources:
+        parts = [f"{source.negatives} negatives", f"{source.new} candidates new", f"{source.withdrawn} withdrawn"]
+        if source.too_close:
+            parts.append(f"{source.too_close} too close to a positive, for the judge to look at")
+        if source.kept:
+            parts.append(f"{source.kept} found no more but kept, since they have been judged or reviewed")
+        if source.short:
+            parts.append(f"{source.short} queries got fewer than {source.per_query}")
+        out.line(f"  {source.source}: {'; '.join(parts)}")

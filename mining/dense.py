@@ -1,0 +1,83 @@
+"""The dense search: cosines of a query's embedding and those of the corpus, exactly, whatever SentenceTransformer."""
+
+import functools
+import gc
+import json
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from store.database import Store
+from store.embeddings import embedded_rows
+from store.encoders import load_model, model_name
+from store.mined import Ground
+from store.progress import Progress
+from store.workspace import MineSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_BATCH = {"cpu": 32, "cuda": 256}  # texts at a time; elsewhere 32
+
+
+class Vectors(NamedTuple):
+    """Embeddings of unit length of the anchors and of the corpus, by place."""
+
+    anchors: "np.ndarray"
+    chunks: "np.ndarray"
+    model: str
+
+    def score(self, rows: slice, columns: slice) -> "np.ndarray":
+        """Return the cosines of a block."""
+        found: np.ndarray = self.anchors[rows] @ self.chunks[columns].T
+        return found
+
+    def lowest_of(self, owners: "np.ndarray", chunks: "np.ndarray") -> "np.ndarray":
+        """Return the lowest cosine of each anchor (in `owners`) with its chunks; infinity without any."""
+        import numpy as np
+
+        lowest = np.full(len(self.anchors), np.inf, np.float32)
+        for start in range(0, len(owners), 65_536):
+            part = slice(start, start + 65_536)
+            cosines = np.einsum("ij,ij->i", self.anchors[owners[part]], self.chunks[chunks[part]])
+            np.minimum.at(lowest, owners[part], cosines)
+        return lowest
+
+
+def embed(store: Store, ground: Ground, settings: MineSettings, progress: Progress) -> Vectors:
+    """Embed what was never embedded with this model and prompt; where that is nothing, no model is loaded.
+
+    Raises:
+        MissingError: there is no such model.
+    """
+    name = model_name(settings.model)
+    load = functools.cache(lambda: load_model(settings.model))
+
+    def rows(part: Literal["query", "document"]) -> "np.ndarray":
+        prompt = settings.query_prompt if part == "query" else settings.chunk_prompt
+
+        def encode(texts: list[str]) -> "np.ndarray":
+            model = load()
+            encode_part = model.encode_query if part == "query" else model.encode_document
+            named = prompt in model.prompts
+            vectors: np.ndarray = encode_part(
+                texts,
+                prompt_name=prompt if named else None,
+                prompt=None if named else prompt,
+                batch_size=_BATCH.get(model.device.type, 32),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
+            return vectors
+
+        return embedded_rows(
+            store,
+            "anchors" if part == "query" else "chunks",
+            ground.anchor_ids if part == "query" else ground.chunk_ids,
+            model=f"{name}, {part}, prompt {json.dumps(prompt)}, unit length",
+            encode=encode,
+            progress=progress,
+        )
+
+    vectors = Vectors(rows("query"), rows("document"), name)
+    load.cache_clear()
+    gc.collect()  # of the model, which is as large as the embeddings of many chunks
+    return vectors
