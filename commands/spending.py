@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _PAIRS_SHOWN = 10
 _QUERY_SHOWN = 40  # characters
+_NAMES = {"negatives": "negatives", "promoted": "promoted positives", "confirmed": "confirmed positives"}
 
 
 def next_(
@@ -68,6 +69,8 @@ def _print_choice(out: "Output", result: "NextReviews") -> None:
 def _print_gains(out: "Output", result: "NextReviews") -> None:
     if not result.answers:
         return
+    from printing import percent
+
     triplets, errors = result.gains.triplets, result.gains.errors
     asked = len(result.targeted) + result.audit
     out.line(
@@ -79,3 +82,13 @@ def _print_gains(out: "Output", result: "NextReviews") -> None:
         f"  wrong labels of the newest build corrected: {errors.in_build:,.1f}"
         f" ({errors.unreviewed_in_build:,} of its labels are asked about and had no review)"
     )
+    for bound in result.gains.bounds:
+        if bound.now is not None and bound.expected is not None:
+            out.line(
+                f"  wrong among the judge's {_NAMES[bound.group]} that nobody reviewed: at most"
+                f" {percent(bound.expected)}; {percent(bound.now)} now"
+                f" (95 % confidence; {bound.answers:,} of the {bound.open:,} open pairs of its audit are asked, and what"
+                " stays open counts against the judge)"
+            )
+    if not result.gains.bounds:
+        out.line("  a certificate: nothing yet, as no judge's labels have been drawn into an audit")

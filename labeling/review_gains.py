@@ -5,15 +5,19 @@ chances are off, so is this.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from labeling.audit_sample import bounded, confirmed, errors_at_most, sample_of
+from labeling.bounds import spent
+from labeling.certify import CONFIDENCE, MAX_ERROR
 from labeling.review_queue import QueuedPair
+from store.audits import ROLE_OF, Audit, AuditedPair, Group, audits_by_group, questions_asked
 from store.builds import NEGATIVES_PER_POSITIVE, build_labels, latest_build
 from store.database import Store
 from store.errors import MissingError
-from store.policies import Policy
+from store.policies import Policy, Role
 from store.review_value import known_of_pairs
 from store.workspace import ReviewSettings
 
@@ -43,12 +47,28 @@ class ErrorGain(NamedTuple):
     unreviewed_in_build: int
 
 
+class BoundGain(NamedTuple):
+    """The upper bound of the share of wrong labels among those of a judge that nobody has reviewed, by the audit.
+
+    `now`, and as it is expected once the `answers` blind ones to be given about this group are in, if as many of them
+    contradict the judge as their doubts add up to. Only the audit's answers move it, and those of its pairs that are
+    `open` now count against the judge until they are answered. None: there is nothing to bound.
+    """
+
+    group: Group
+    answers: int
+    open: int
+    now: float | None
+    expected: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewGains:
-    """What a number of answers buys; see the parts."""
+    """What a number of answers buys; see the parts. `bounds` has the groups about which there is an audit."""
 
     triplets: TripletGain
     errors: ErrorGain
+    bounds: tuple[BoundGain, ...]
 
 
 def review_gains(
@@ -63,7 +83,11 @@ def review_gains(
         chosen: those of them that are to be asked.
         settings: what makes a label of answers.
     """
-    return ReviewGains(_triplets(store, policy, queue, chosen, settings), _errors(store, policy, chosen))
+    return ReviewGains(
+        _triplets(store, policy, queue, chosen, settings),
+        _errors(store, policy, chosen),
+        tuple(_bounds(store, policy, chosen, settings)),
+    )
 
 
 def _triplets(
@@ -116,3 +140,30 @@ def _errors(store: Store, policy: Policy, chosen: Iterable[QueuedPair]) -> Error
         if q.pair.pair_id in used
     ]
     return ErrorGain(sum(queued.value.doubt for queued in unanswered), sum(wrong), len(wrong))
+
+
+def _bounds(
+    store: Store, policy: Policy, chosen: Iterable[QueuedPair], settings: ReviewSettings
+) -> Iterator[BoundGain]:
+    doubts = {q.pair.pair_id: q.value.doubt for q in chosen if q.stream == "audit" and not q.pair.reviewers}
+    for group, audit in audits_by_group(store, policy, resolution=settings.resolution).items():
+        if not any(pair.group == group for pair in audit.pairs):
+            continue
+        asked = [p for p in audit.pairs if p.group == group and p.sampled and not p.reviewed and p.pair_id in doubts]
+        asked.sort(key=lambda pair: -doubts[pair.pair_id])
+        contradicted = round(sum(doubts[pair.pair_id] for pair in asked))
+        answered = {pair.pair_id: _answered(pair, group, right=n >= contradicted) for n, pair in enumerate(asked)}
+        after = [answered.get(pair.pair_id, pair) for pair in audit.pairs]
+        alpha = spent(1 - CONFIDENCE, max(1, questions_asked(store, policy, group)))
+        bounds = [_bound(audit, pairs, group, alpha) for pairs in (audit.pairs, after)]
+        yield BoundGain(group, len(asked), sample_of(audit.pairs, group, 0.0).open, *bounds)
+
+
+def _answered(pair: AuditedPair, group: Group, *, right: bool) -> AuditedPair:
+    other: Role = "negative" if ROLE_OF[group] == "positive" else "positive"
+    return confirmed(pair, group) if right else confirmed(pair, group)._replace(role=other)
+
+
+def _bound(audit: Audit, pairs: Sequence[AuditedPair], group: Group, alpha: float) -> float | None:
+    errors = errors_at_most(audit, pairs, group, 0.0, alpha=alpha)
+    return bounded(sample_of(pairs, group, 0.0), errors, MAX_ERROR).bound_unreviewed
