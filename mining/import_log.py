@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mining.ahead import ahead
 from mining.citations import Citations, parse_citations
 from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
@@ -20,7 +21,7 @@ from mining.rejected_lines import Reject, rejected_lines
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.import_files import FileRead, note_files
-from store.interactions import Added, Interaction, add_interactions, find_import, record_import
+from store.interactions import Added, Interaction, Prepared, add_prepared, find_import, prepared, record_import
 from store.progress import Progress, silent
 
 _BATCH_CHARACTERS = 16 << 20  # of text held in memory at a time
@@ -138,11 +139,11 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
     cited = _how(job, reading)
     total = Added(0, 0, 0, 0)
     with contextlib.suppress(_DryRunEnds), store.transaction(), rejected_lines(rejects, reading.name) as reject:
-        for batch in _batches(job, reading, corpus, cited, bad, reject):
-            added = add_interactions(store, batch, import_id=reading.import_id)
-            total = Added(*map(sum, zip(total, added, strict=True)))
-            if seen:
-                seen.note(batch)
+        batches = _batches(job, reading, corpus, cited, bad, reject)
+        with ahead(_prepared(batch, seen) for batch in batches) as made:
+            for rows in made:
+                added = add_prepared(store, rows, import_id=reading.import_id)
+                total = Added(*map(sum, zip(total, added, strict=True)))
         if job.dry_run:
             raise _DryRunEnds
         if bad.count and not rejects:
@@ -206,6 +207,12 @@ def _batches(
                 batch, held = [], 0
     if batch and (reject or job.dry_run or not bad.count):
         yield batch
+
+
+def _prepared(batch: Sequence[Interaction], seen: _Seen | None) -> Prepared:
+    if seen:
+        seen.note(batch)
+    return prepared(batch)
 
 
 def _file_read(name: str, fingerprint: str) -> FileRead:
