@@ -1,6 +1,6 @@
 """Retrievals as mining reads them, and the candidates that follow from them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -74,6 +74,18 @@ def all_chunk_ids(store: Store, kinds: Sequence[str] = ()) -> pa.ChunkedArray:
     """Return the ids of all chunks (of these kinds), ordered."""
     with store.view_of("covered", _kinds(kinds)):
         return store.table(f"SELECT chunk_id FROM {_COVERED} ORDER BY chunk_id")["chunk_id"]
+
+
+def texts_at(store: Store, chunk_ids: pa.Array, *, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the texts of chunks, in any order, with the place of each in `chunk_ids`: columns place, text.
+
+    Ask the store nothing else until the last batch has been read.
+    """
+    import numpy as np
+
+    asked = pa.table({"chunk_id": chunk_ids, "place": np.arange(len(chunk_ids), dtype=np.int32)})
+    with store.view_of("asked", asked):
+        yield from store.batches("SELECT place, text FROM chunks JOIN asked USING (chunk_id)", rows=rows)
 
 
 class Mined(NamedTuple):
