@@ -18,6 +18,7 @@ from commands import (
     judge_reports,
     lineage,
     mining,
+    monitoring,
     policy,
     review,
     reviewers,
@@ -46,6 +47,7 @@ for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, j
     judge.app.command()(report)
 judge.app.add_typer(judge_batch.app, name="batch")
 app.command()(judge.triage)
+app.command()(monitoring.monitor)
 app.add_typer(argilla.app, name="argilla")
 review.app.command()(reviewers.agreement)
 review.app.command()(reviewers.conflicts)

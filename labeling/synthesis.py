@@ -22,6 +22,7 @@ from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.ids import anchor_id, pair_id
+from store.judgments import Said, what_judges_said
 from store.policies import Policy
 from store.progress import Progress, silent
 from store.synthetic import (
@@ -37,7 +38,6 @@ from store.synthetic import (
     chunks_asked_about,
     chunks_to_ask_about,
     count_accepted,
-    judged_outcomes,
     known_questions,
     put_round_trips,
     removals,
@@ -287,10 +287,10 @@ class _Work:
         if not asked:
             return
         self._ask_judge(asked)
-        outcomes = judged_outcomes(self.store, self.policy, asked)
+        outcomes = what_judges_said(self.store, self.policy, asked)
         decided = []
         for pair, question in asked.items():
-            label, error = outcomes.get(pair, (None, None))
+            label, error, _ = outcomes.get(pair, Said(None, None, None))
             if label or (error and error not in TRANSIENT):
                 why = None if label and self.policy.role(label) == "positive" else f"the judge says {label or error}"
                 decided.append(RoundTrip(question.anchor_id, found[question], label, why))

@@ -1,6 +1,6 @@
 """Judgments: what language models answered about pairs. Append-only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -138,6 +138,32 @@ def add_judgments(store: Store, judgments: Sequence[Judgment]) -> None:
         content_id("judgment", {k: str(v) for k in _COLUMNS if (v := getattr(j, k)) is not None}) for j in judgments
     ]
     store.insert("judgments", pa.table({"judgment_id": pa.array(keys, pa.string()), **columns}))
+
+
+class Said(NamedTuple):
+    """What judges said of a pair: the label that counts, or else the last error."""
+
+    label: str | None
+    error: str | None
+    judge_id: str | None
+
+
+def what_judges_said(store: Store, policy: Policy, pair_ids: Collection[str]) -> dict[str, Said]:
+    """Map those of the pairs that a judge was asked about under a policy to what was said."""
+    with store.view_of("asked", pa.table({"pair_id": pa.array(pair_ids, pa.string())})):
+        found = store.table(
+            """
+            SELECT pair_id, any_value(current_judgments.label) AS label,
+                   CASE WHEN any_value(current_judgments.label) IS NULL
+                        THEN arg_max(judgments.error, judgments.judged_at) END AS error,
+                   any_value(current_judgments.judge_id) AS judge_id
+            FROM judgments SEMI JOIN asked USING (pair_id)
+            LEFT JOIN current_judgments USING (pair_id, labelling_fingerprint)
+            WHERE labelling_fingerprint = ? GROUP BY pair_id
+            """,
+            [policy.labelling_fingerprint],
+        )
+    return {row.pop("pair_id"): Said(**row) for row in found.to_pylist()}
 
 
 def judge_configs(store: Store) -> dict[str, str]:

@@ -196,25 +196,6 @@ def waiting_questions(store: Store, policy_name: str, purpose: Purpose, limit: i
     return [Waiting(**row) for row in found]  # type: ignore[arg-type]
 
 
-def judged_outcomes(
-    store: Store, policy: Policy, pair_ids: Collection[str]
-) -> dict[str, tuple[str | None, str | None]]:
-    """Map those of the pairs that a judge was asked about under a policy to its label, or else to its last error."""
-    with store.view_of("asked", pa.table({"pair_id": pa.array(pair_ids, pa.string())})):
-        found = store.table(
-            """
-            SELECT pair_id, current_judgments.label,
-                   CASE WHEN current_judgments.label IS NULL THEN arg_max(judgments.error, judgments.judged_at) END
-                       AS error
-            FROM judgments SEMI JOIN asked USING (pair_id)
-            LEFT JOIN current_judgments USING (pair_id, labelling_fingerprint)
-            WHERE labelling_fingerprint = ? GROUP BY pair_id, current_judgments.label
-            """,
-            [policy.labelling_fingerprint],
-        )
-    return {row["pair_id"]: (row["label"], row["error"]) for row in found.to_pylist()}
-
-
 def put_round_trips(store: Store, policy_name: str, decided: Sequence[RoundTrip]) -> None:
     """Record what became of questions, and withdraw the candidates of those that were rejected.
 
