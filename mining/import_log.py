@@ -2,20 +2,22 @@
 
 import contextlib
 import shlex
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mining.ahead import ahead
 from mining.citations import Citations, parse_citations
 from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
 from mining.formats.reading import Reading, opened_reading
-from mining.formats.recognise import AUTO, NATIVE, given_of, planned
+from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, given_of, planned
 from mining.import_result import Example, ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
-from mining.log_lines import STDIN, STDIN_NAME, Line
+from mining.log_lines import STDIN, STDIN_NAME, Line, opened
 from mining.read_interaction import CITED, read_interaction
 from mining.rejected_lines import Reject, rejected_lines
 from store.database import Store
@@ -24,9 +26,13 @@ from store.import_files import FileRead, note_files
 from store.interactions import Added, Interaction, Prepared, add_prepared, find_import, prepared, record_import
 from store.progress import Progress, silent
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _BATCH_CHARACTERS = 16 << 20  # of text held in memory at a time
 _BATCH_INTERACTIONS = 5_000
 _EXAMPLES = 3
+_FRAME = "DataFrame"
 
 
 def import_files(
@@ -66,31 +72,69 @@ def import_files(
         InvalidDataError: lines are bad, or a file is damaged.
     """
     _check_arguments(files, corpus, rejects, skip_invalid)
-    job = _Job(
-        store,
-        how=parse_citations(citations) if citations else None,
-        again=_command(files, corpus, format, mapping or {}, citations),
-        dry_run=dry_run,
-        progress=progress,
-    )
+    columns = mapping or {}
+    again = _command(files, corpus, format, columns, citations)
+    job = _Job(store, parse_citations(citations) if citations else None, again, dry_run, progress)
+    with planned(files, format, columns, corpus) as plan:
+        return _import_all(job, plan, columns, lambda file: (rejects or _beside(file)) if skip_invalid else None)
+
+
+def import_frame(
+    store: Store,
+    frame: "pd.DataFrame",
+    *,
+    mapping: Mapping[str, str] | None = None,
+    corpus: Path | None = None,
+    citations: str | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> ImportResult:
+    """Import a pandas DataFrame whose rows are interactions or retrieved chunks (docs/formats.md, tables).
+
+    Args:
+        store: where to.
+        frame: its index is not read.
+        mapping: field of uncited -> column, for the columns that are not called as uncited does.
+        corpus: a file with the texts of chunks that the frame names by id only.
+        citations: where the citations of a row without `cited` stand.
+        dry_run: store nothing, but say what would come in.
+        progress: told of bytes read.
+
+    Raises:
+        InvalidDataError: rows are bad, each named by its number from 1, or a column holds values of several types.
+    """
+    import pyarrow as pa
+
+    job = _Job(store, parse_citations(citations) if citations else None, "", dry_run, progress)
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        try:
+            frame.to_parquet(file.name, index=False)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise InvalidDataError(f"the DataFrame cannot be read: {str(error).splitlines()[0]}") from error
+        with opened(file.name) as log:
+            found = Found(_FRAME, TABLE, "a pandas DataFrame", held=replace(log, name=_FRAME))
+            return _import_all(job, Plan((found,), (), corpus), mapping or {}, lambda file: None)
+
+
+def _import_all(
+    job: "_Job", plan: Plan, mapping: Mapping[str, str], rejects: Callable[[str | Path], Path | None]
+) -> ImportResult:
     imported: list[ImportedFile] = []
     refused: list[InvalidDataError] = []
     with contextlib.ExitStack() as stack:
-        plan = stack.enter_context(planned(files, format, mapping or {}, corpus))
         texts = stack.enter_context(opened_corpus(plan.corpus)) if plan.corpus else None
-        given, beside = given_of(plan, mapping or {})
+        given, beside = given_of(plan, mapping)
         for found in plan.mains:
-            target = (rejects or _beside(found.file)) if skip_invalid and not dry_run else None
             try:
                 if found.refusal:
                     raise found.refusal
                 with opened_reading(found, given, beside, texts) as reading:
-                    imported.append(_import_one(job, reading, texts, target))
+                    imported.append(_import_one(job, reading, texts, None if job.dry_run else rejects(found.file)))
             except InvalidDataError as error:
                 refused.append(error)
     if refused:
-        raise _together(refused, [] if dry_run else imported)
-    return ImportResult(tuple(imported), dry_run)
+        raise _together(refused, [] if job.dry_run else imported)
+    return ImportResult(tuple(imported), job.dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +193,7 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
         if bad.count and not rejects:
             raise InvalidDataError(
                 f"{reading.name}: {bad.count:,} of its lines cannot be imported, so nothing of it was\n{bad}",
-                hint=job.again,
+                hint=job.again or None,
             )
         read = total.interactions + total.known
         record_import(store, reading.import_id, reading.name, interactions=read, rejected=bad.count, format_name=kind)

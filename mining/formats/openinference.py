@@ -95,8 +95,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 (what
         items = value.items()
     elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         items = {str(place): item for place, item in enumerate(value)}.items()
-    else:
-        return {prefix: value} if prefix else {}
+    else:  # a table has a column for what any of its spans has
+        return {prefix: value} if prefix and value is not None else {}
     found: dict[str, Any] = {}
     for key, item in items:
         found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))

@@ -10,7 +10,7 @@ from mining.corpus import Corpus
 from mining.formats import hf_dataset
 from mining.formats.recognise import HF, NATIVE, Found
 from mining.formats.source import Given, Read
-from mining.log_lines import STDIN_NAME, Line, opened
+from mining.log_lines import Line, opened
 from store.ids import content_id
 
 
@@ -62,7 +62,7 @@ def opened_reading(found: Found, given: Given, beside: tuple[str, ...], corpus: 
         native = found.format is NATIVE
         yield Reading(
             name=log.name,
-            path=None if log.name == STDIN_NAME else os.path.abspath(log.name),
+            path=None if found.held else os.path.abspath(log.name),
             fingerprint=log.fingerprint,
             import_id=content_id("import", log.fingerprint, texts, *([] if native else told)),
             size=log.size,

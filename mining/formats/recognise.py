@@ -31,6 +31,7 @@ NATIVE = Format(
     "uncited", "uncited's own format", _is_native, lambda log, given, read: log.lines(read), _NATIVE_KEYS, cites=True
 )
 HF = Format("hf-dataset", "Hugging Face data set on disk", lambda sample: None, table.FORMAT.read)
+TABLE = table.FORMAT
 _NO_FORMAT = Format("", "nothing that can be read", lambda sample: None, NATIVE.read)
 
 # The first that recognises a file reads it.
@@ -46,7 +47,7 @@ FORMATS = (
     trec.RUN,
     trec.BEIR,
     HF,
-    table.FORMAT,
+    TABLE,
 )
 NAMES = (AUTO, *(format.name for format in FORMATS))
 _RUN_BESIDE = Side("TREC run", trec.RUN.recognises, trec.load_run)
@@ -131,10 +132,10 @@ def planned(files: Sequence[str | Path], name: str, mapping: Mapping[str, str], 
 
 def _named(name: str, mapping: Mapping[str, str]) -> Format | None:
     if name == AUTO:
-        return table.FORMAT if mapping else None
+        return TABLE if mapping else None
     for format in FORMATS:
         if format.name == name:
-            if mapping and format not in (table.FORMAT, HF):
+            if mapping and format not in (TABLE, HF):
                 raise UsageError(f"--map is for tables; {name} has no columns to name", hint="uncited import --help")
             return format
     raise UsageError(f"--format {name}: not one of {', '.join(NAMES)}", hint="uncited import --help")

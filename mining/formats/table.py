@@ -92,7 +92,8 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
             near = difflib.get_close_matches(column, columns, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             listed = ", ".join(columns) or "none"
-            raise InvalidDataError(f"{name} has no column {column}{meant} (its columns: {listed})")
+            again = f"uncited import {name} --map {field}={near[0] if near else 'COLUMN'}"
+            raise InvalidDataError(f"{name} has no column {column}{meant} (its columns: {listed})", hint=again)
     there = {field for field in _FIELDS if mapping.get(field, field) in columns}
     lacking = [] if "query" in there else ["query"]
     lacking += [] if there & {"retrieved", "text", "chunk_id"} else ["text (or chunk_id, or retrieved)"]
@@ -257,7 +258,7 @@ def _delimiter(header: str) -> str:
 def _csv_rows(log: LogFile, mapping: Mapping[str, str], read: Read, bad: list[Line]) -> Iterator[Row]:
     """Yield the rows with the line at which each begins; cells that hold numbers or lists become what they hold."""
     csv.field_size_limit(_LONGEST_CELL)
-    fields = {mapping.get(field, field): field for field in _FIELDS}
+    fields = {column: field for field, column in {**{name: name for name in _FIELDS}, **mapping}.items()}
     with intact(log):
         lines = _csv_lines(log, read)
         header = next(lines, "")

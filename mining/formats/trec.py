@@ -53,7 +53,9 @@ def _is_queries(sample: Sample) -> str | None:
         others = {"retrieved", "candidates", "answer", "references", "outputs", "reference"}
         if first_text(found, *_QUERY_IDS) and first_text(found, *_QUERY_TEXTS) and not others & found.keys():
             return "its objects are queries: an id and a text"
-    if sample.lines and all(line.count("\t") == 1 and not line.lstrip().startswith("{") for line in sample.lines):
+    header = set(sample.lines[0].split("\t")) if sample.lines else set()
+    pairs = all(line.count("\t") == 1 and not line.lstrip().startswith("{") for line in sample.lines)
+    if sample.lines and pairs and not {"query", "text"} <= header:  # that is a table
         return "its lines are queries: an id, a tab, a text"
     return None
 
