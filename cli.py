@@ -12,6 +12,7 @@ import typer
 from commands import (
     argilla,
     audit,
+    exporting,
     intake,
     judge,
     judge_batch,
@@ -25,6 +26,7 @@ from commands import (
     spending,
     synthesis,
     training,
+    verification,
     workspace,
 )
 from store.errors import UserError
@@ -53,14 +55,16 @@ review.app.command()(reviewers.agreement)
 review.app.command()(reviewers.conflicts)
 review.app.command()(reviewers.terminal)
 review.app.command("next")(spending.next_)
+review.app.command()(spending.suspicious)
 app.add_typer(review.app, name="review")
 app.add_typer(audit.app, name="audit")
 app.command()(audit.certify)
 app.command()(training.build)
-app.command()(training.export)
+app.command()(exporting.export)
 app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(lineage.lineage)
+app.command()(verification.verify)
 app.command()(workspace.status)
 app.command()(workspace.demo)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+NO_SPREAD = "the same in every resample: no spread to be seen, which proves nothing"
 MIN_QUERIES = 5  # with fewer, their resamples show hardly anything of the spread between queries
 
 _CELLS = 4_000_000  # of one block of resamples; bounds it to 32 MB
@@ -50,18 +51,31 @@ class QuerySums:
         # How often each resample draws each query, in blocks; the same for every coefficient.
         self._weights = list(_weights(self.queries, resamples, rng))
 
-    def estimate(self, features: "Array", statistic: Callable[["Array"], "Array"], undefined: str) -> Estimate:
+    def estimate(
+        self,
+        features: "Array",
+        statistic: Callable[["Array"], "Array"],
+        undefined: str,
+        *,
+        confidence: float = CONFIDENCE,
+    ) -> Estimate:
         """Estimate a statistic of sums over pairs.
 
         Args:
             features: pairs x columns; their sums over pairs are what `statistic` takes.
             statistic: sets of sums (any number x columns) -> one value each, NaN where there is none.
             undefined: why there is none.
+            confidence: of the two-sided interval.
         """
-        return self.estimates(features, lambda sums: statistic(sums)[:, None], [undefined])[0]
+        return self.estimates(features, lambda sums: statistic(sums)[:, None], [undefined], confidence=confidence)[0]
 
     def estimates(
-        self, features: "Array", statistic: Callable[["Array"], "Array"], undefined: Sequence[str]
+        self,
+        features: "Array",
+        statistic: Callable[["Array"], "Array"],
+        undefined: Sequence[str],
+        *,
+        confidence: float = CONFIDENCE,
     ) -> list[Estimate]:
         """Estimate several statistics of the same sums: `statistic` gives a column for each."""
         import numpy as np
@@ -75,7 +89,7 @@ class QuerySums:
             values = statistic(per_query.sum(axis=0)[None])[0]
             drawn = np.concatenate([statistic(weights @ per_query) for weights in self._weights])
         return [
-            _with_interval(float(value), drawn[:, place], self.queries, undefined[place])
+            _with_interval(float(value), drawn[:, place], self.queries, undefined[place], confidence)
             for place, value in enumerate(values)
         ]
 
@@ -92,7 +106,7 @@ def _weights(queries: int, resamples: int, rng: "np.random.Generator") -> Iterat
         yield counted.astype(np.uint8)  # a query is drawn once on average; 256 times never
 
 
-def _with_interval(value: float, drawn: "Array", queries: int, undefined: str) -> Estimate:
+def _with_interval(value: float, drawn: "Array", queries: int, undefined: str, confidence: float) -> Estimate:
     import numpy as np
 
     if math.isnan(value):
@@ -103,20 +117,20 @@ def _with_interval(value: float, drawn: "Array", queries: int, undefined: str) -
     if len(defined) < (1 - _UNDEFINED) * len(drawn):
         return Estimate(value, reason="too few answers differ for an interval")
     if np.ptp(defined) < 1e-12:
-        return Estimate(value, reason="the same in every resample: no spread to be seen, which proves nothing")
-    tail = _expanded_tail(queries)
+        return Estimate(value, reason=NO_SPREAD)
+    tail = _expanded_tail(queries, confidence)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
 
 
-def _expanded_tail(clusters: int) -> float:
+def _expanded_tail(clusters: int, confidence: float) -> float:
     """Return the tail of the percentile interval, widened for few clusters (Hesterberg 2015, section 4.2).
 
     The quantile of Student's t comes from its expansion in the normal's (Abramowitz and Stegun 1964, 26.7.5), which is
     off by 0.3 % at four degrees of freedom and by less beyond.
     """
     normal = NormalDist()
-    z, free = normal.inv_cdf((1 + CONFIDENCE) / 2), clusters - 1
+    z, free = normal.inv_cdf((1 + confidence) / 2), clusters - 1
     t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
     return normal.cdf(-math.sqrt(clusters / free) * t)
