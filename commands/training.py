@@ -1,4 +1,4 @@
-"""From labels to models: build, export, train, evaluate."""
+"""From labels to models: build, train, evaluate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,11 +15,16 @@ from commands.session import (
     WorkspaceOption,
     opened,
 )
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from printing import Output
     from train.evaluate import Ranking
+
+
+KindOption = Annotated[
+    Literal["bi-encoder", "reranker", "multi-vector", "sparse"], typer.Option(help="What kind of model.")
+]
 
 
 def build(
@@ -71,74 +76,78 @@ def build(
         out.next(f"uncited export --policy {policy} --out DIR", f"uncited train --policy {policy}")
 
 
-def export(
-    policy: PolicyOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
-    format: Annotated[Literal["triplets", "grouped"], typer.Option(help="Shape of a row.")] = "triplets",
-    build_id: BuildOption = None,
-    workspace: WorkspaceOption = HERE,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write a build as JSON Lines and Parquet, with a manifest."""
-    from printing import relative
-    from train.export import export as export_build
-
-    with opened(workspace, as_json=json, quiet=quiet) as session:
-        manifest = export_build(session.store, session.build(policy, build_id), out_dir, format=format)
-        if session.out.json({"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body}):
-            return
-        session.out.line(f"{relative(manifest.folder)}: {'written' if manifest.is_new else 'was there, unchanged'}")
-        for file in sorted(manifest.folder.iterdir()):
-            session.out.line(f"  {file.name}  {file.stat().st_size:,} bytes")
-
-
 def train(
     policy: PolicyOption,
-    base_model: Annotated[str, typer.Option(help="Folder, or name on the Hugging Face hub.")] = DEFAULT_MODEL,
+    kind: KindOption = "bi-encoder",
+    base_model: Annotated[
+        str, typer.Option(help="Folder, or name on the Hugging Face hub; default: a small one of the kind.")
+    ] = "",
+    loss: Annotated[str, typer.Option(help="Another than the default of the kind; see docs/training.md.")] = "",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the model; default: models/...")] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the triplets.")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Triplets a step.")] = 32,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
+    accumulate: Annotated[int, typer.Option(help="Batches a step.")] = 1,
+    mini_batch_size: Annotated[int, typer.Option(help="Texts in memory at once, for a cached loss.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The peak.")] = 2e-5,
+    negatives: Annotated[int, typer.Option(help="Hard negatives a row.")] = 1,
+    matryoshka: Annotated[str, typer.Option(help="Lengths at which embeddings should do, such as 256,128,64.")] = "",
+    guide: Annotated[str, typer.Option(help="Model that guides the loss gist; default: the base model.")] = "",
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Of batches and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of batches, dropout and new weights.")] = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fine-tune an embedding model on a build's train split."""
+    """Fine-tune a model on a build's train split."""
     from printing import Output, relative
-    from store.builds import build_triplets
-    from train.bi_encoder import train_bi_encoder
+    from train.recipe import Recipe
+    from train.rows import read_training_split
+    from train.trainer import train as train_model
 
+    recipe = Recipe(
+        kind=kind,
+        base_model=base_model,
+        loss=loss,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        mini_batch_size=mini_batch_size,
+        learning_rate=learning_rate,
+        negatives=negatives,
+        matryoshka=_lengths(matryoshka),
+        guide=guide,
+        max_steps=max_steps,
+        seed=seed,
+    ).complete()
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
-        triplets = build_triplets(session.store, chosen.build_id, split="train")
-        folder = out_dir or session.workspace.model_folder(policy, chosen.build_id)
+        split = read_training_split(session.store, chosen)
+        folder = out_dir or session.workspace.model_folder(policy, chosen.build_id, kind)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
+    out.note(", ".join(f"{name} {value}" for name, value in recipe.settings().items()))
     with out.progress() as bar:
-        result = train_bi_encoder(
-            triplets,
-            build_id=chosen.build_id,
-            base_model=base_model,
-            out=folder,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            max_steps=max_steps,
-            progress=bar,
-        )
+        result = train_model(split, recipe, out=folder, progress=bar)
     if not out.json(result):
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
-        out.next(f"uncited evaluate --policy {policy} --base-model {base_model}")
+        compared = f" --base-model {recipe.base_model}" if kind != "reranker" else ""
+        of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
+        out.next(f"uncited evaluate --policy {policy}{of_kind}{compared}")
+
+
+def _lengths(given: str) -> tuple[int, ...]:
+    """Read `256,128,64`."""
+    try:
+        return tuple(int(length) for length in given.split(",")) if given else ()
+    except ValueError as error:
+        raise UsageError(f"--matryoshka {given}: lengths are whole numbers, such as 256,128,64") from error
 
 
 def evaluate(
     policy: PolicyOption,
     base_model: Annotated[str, typer.Option(help="The model to compare with.")] = DEFAULT_MODEL,
+    kind: KindOption = "bi-encoder",
     model: Annotated[Path | None, typer.Option(help="The tuned model; default: the one `train` made.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     build_id: BuildOption = None,
@@ -148,14 +157,15 @@ def evaluate(
 ) -> None:
     """Compare a tuned model with its base on a build's test split; a gain is named only where it is certain."""
     from printing import Output, percent
-    from train.evaluate import compare, read_held_out
+    from train.evaluate import compare
+    from train.held_out import read_held_out
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
         held_out = read_held_out(session.store, chosen)
-        tuned = model or session.workspace.model_folder(policy, chosen.build_id)
+        tuned = model or session.workspace.model_folder(policy, chosen.build_id, kind)
     if not tuned.exists():
-        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy}")
+        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy} --kind {kind}")
     out = Output(as_json=json, quiet=quiet)
     with out.progress() as bar:
         result = compare(held_out, {"base": base_model, "tuned": str(tuned)}, seed=seed, progress=bar)

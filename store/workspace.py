@@ -172,6 +172,12 @@ class Price(_Section):
     cached: float | None = Field(default=None, ge=0)
 
 
+class ExportSettings(_Section):
+    """The `[export]` table."""
+
+    licence: str = ""  # what may be done with the texts; goes into the manifest of every export
+
+
 class Settings(_Section):
     """What `uncited.toml` may say."""
 
@@ -179,6 +185,7 @@ class Settings(_Section):
     review: ReviewSettings = ReviewSettings()
     mine: MineSettings = MineSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
+    export: ExportSettings = ExportSettings()
     prices: dict[str, Price] = {}
 
 
@@ -199,9 +206,10 @@ class Workspace:
         """Folder of this workspace's own Argilla server."""
         return self.root / "argilla"
 
-    def model_folder(self, policy_name: str, build_id: str) -> Path:
-        """Folder of the model trained on a build, unless another is named."""
-        return self.root / "models" / f"{policy_name}-{build_id.removeprefix('build_')[:8]}"
+    def model_folder(self, policy_name: str, build_id: str, kind: str = "bi-encoder") -> Path:
+        """Folder of the model of a kind trained on a build, unless another is named."""
+        of_kind = "" if kind == "bi-encoder" else f"-{kind}"
+        return self.root / "models" / f"{policy_name}-{build_id.removeprefix('build_')[:8]}{of_kind}"
 
     def open(self) -> Store:
         """Open the database; see `Store` for what can go wrong."""

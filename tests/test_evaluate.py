@@ -8,15 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from store.builds import build_labels, build_triplets
+from store.builds import build_labels
 from store.database import Store
 from store.errors import MissingError
 from store.ids import chunk_id
 from store.policies import add_policy
+from store.progress import silent
 from tests.labelled_store import POLICY, distinct, fill, judge, log, question, review
-from train.bi_encoder import train_bi_encoder
-from train.evaluate import METRICS, Evaluation, HeldOut, Ranking, _per_query, _rank, compare, evaluate, read_held_out
+from train import trainer
+from train.evaluate import METRICS, Evaluation, Ranking, _per_query, compare, evaluate
+from train.held_out import HeldOut, read_held_out
 from train.models import load_model
+from train.ranking import rank_with_all
+from train.recipe import Recipe
+from train.rows import read_training_split
 from train.statistics import MIN_CHANGED_GROUPS, Difference, clopper_pearson, paired_bootstrap
 from train.triplets import build
 
@@ -182,21 +187,15 @@ def test_chunks_are_ranked_by_cosine_and_only_labelled_ones_in_the_headline(mini
     ]
     pool = {f"c{i:02}": text for i, text in enumerate(texts)}
     test = held_out({"which animals make noise?": {"c02": 0, "c01": 1}}, pool)
-    ranked = _rank(test, list(test.queries), minilm, _silent())
+    ranked = rank_with_all(test, list(test.queries), [minilm], silent)[minilm]
     model = load_model(minilm)
     similar = model.similarity(model.encode(list(test.queries)), model.encode(texts))[0].tolist()
     expected = dict(zip(pool, similar, strict=True))
-    best = sorted(expected, key=lambda chunk: -expected[chunk])[:10]
+    best = sorted(expected, key=lambda chunk: -expected[chunk])
     (collection,), (labelled,) = ranked.collection.values(), ranked.labelled.values()
     assert sorted(collection, key=lambda chunk: -collection[chunk]) == best
     assert collection == pytest.approx({chunk: expected[chunk] for chunk in best}, abs=1e-5)
     assert labelled == pytest.approx({chunk: expected[chunk] for chunk in ("c01", "c02")}, abs=1e-5)
-
-
-class _silent:
-    def start(self, description: str, total: int | None) -> None: ...
-
-    def advance(self, steps: int = 1, note: str = "") -> None: ...
 
 
 def test_a_model_is_no_better_than_itself(minilm: str) -> None:
@@ -302,16 +301,8 @@ def moods(store: Store, *, shuffled: bool = False) -> None:
 
 def tuned(store: Store, minilm: str, out: Path) -> tuple[Evaluation, dict[str, str]]:
     result = build(store, POLICY, test_share=0.5)
-    triplets = build_triplets(store, result.build.build_id, "train")
-    trained = train_bi_encoder(
-        triplets,
-        build_id=result.build.build_id,
-        base_model=minilm,
-        out=out,
-        batch_size=10,
-        epochs=8,
-        learning_rate=2e-4,
-    )
+    recipe = Recipe(base_model=minilm, batch_size=10, epochs=8, learning_rate=2e-4)
+    trained = trainer.train(read_training_split(store, result.build), recipe, out=out)
     models = {"base": minilm, "tuned": str(trained.model)}
     found = evaluate(store, result.build, models)
     return found, {metric.name: metric.differences["tuned"].verdict for metric in found.labelled.metrics}

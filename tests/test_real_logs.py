@@ -26,8 +26,10 @@ from store.policies import Policy, add_policy
 from store.workspace import JudgeSettings
 from tests.judge_stub import Call, Response, labelled, serving
 from tests.reviewing import TARGETED_ONLY
-from train.bi_encoder import train_bi_encoder
+from train import trainer
 from train.export import export
+from train.recipe import Recipe
+from train.rows import read_training_split
 from train.statistics import clopper_pearson
 from train.triplets import build
 
@@ -109,15 +111,9 @@ def test_real_logs_become_triplets_that_people_have_checked(
 
     built = build(store, policy)
     manifest = export(store, built.build, tmp_path / "export")
-    trained = train_bi_encoder(
-        build_triplets(store, built.build.build_id, split="train"),
-        build_id=built.build.build_id,
-        base_model=minilm,
-        out=tmp_path / "model",
-        batch_size=4,
-        max_steps=2,
-    )
-    assert (tmp_path / "export" / "train.parquet").exists()
+    recipe = Recipe(base_model=minilm, batch_size=4, max_steps=2)
+    trained = trainer.train(read_training_split(store, built.build), recipe, out=tmp_path / "model")
+    assert (tmp_path / "export" / "train.jsonl").exists()
     assert manifest.body
     assert trained.run["steps"] == 2
 

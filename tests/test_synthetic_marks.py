@@ -24,7 +24,7 @@ from store.synthetic import (
 )
 from tests import labelled_store
 from tests.labelled_store import distinct, fill, pair, question, review
-from train.evaluate import read_held_out
+from train.held_out import read_held_out
 from train.triplets import build
 
 

@@ -3,26 +3,23 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-import train.bi_encoder
 from store.database import Store
+from store.encoders import model_name
 from store.errors import InvalidDataError, MissingError, UsageError, UserError
+from store.progress import silent
 from tests.labelled_store import fill
-from train.bi_encoder import TrainResult, train_bi_encoder
+from tests.training import split_of
+from train import trainer
 from train.export import export
 from train.models import load_model
+from train.recipe import Recipe
+from train.trainer import TrainResult
 from train.triplets import build
 
-TRIPLETS = pa.table(
-    {
-        "anchor": [f"question {i}" for i in range(12)],
-        "positive": [f"the answer to {i}" for i in range(12)],
-        "negative": [f"nothing about {i}" for i in range(12)],
-        "triplet_id": [str(i) for i in range(12)],
-    }
-)
+ANIMALS = ("flea", "badger", "ostrich", "whale", "mole", "cricket", "gecko", "hyena", "newt", "puffin", "sloth", "yak")
+SPLIT = split_of([(f"{a} {a[::-1]}?", f"the {a} answers {a}", f"nothing about {a} {a}") for a in ANIMALS])
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +57,10 @@ def weights(result: TrainResult) -> str:
 
 
 def short_run(out: Path, minilm: str, **changes: object) -> TrainResult:
+    progress = changes.pop("progress", silent)
     settings: dict[str, object] = {"batch_size": 4, "learning_rate": 1e-4, **changes}
-    return train_bi_encoder(TRIPLETS, build_id="build_1", base_model=minilm, out=out, **settings)  # type: ignore[arg-type]
+    recipe = Recipe(base_model=minilm, **settings)  # type: ignore[arg-type]
+    return trainer.train(SPLIT, recipe, out=out, progress=progress)  # type: ignore[arg-type]
 
 
 def test_a_run_is_recorded_repeatable_and_not_repeated(
@@ -75,9 +74,10 @@ def test_a_run_is_recorded_repeatable_and_not_repeated(
     assert watched.notes[-1].startswith("loss ")
     run = json.loads((tmp_path / "first" / "run.json").read_text())
     assert run == first.run
-    assert (run["build_id"], run["steps"], run["settings"]["triplets"], run["resumed"]) == ("build_1", 3, 12, False)
+    assert (run["build_id"], run["steps"], run["settings"]["rows"], run["resumed"]) == ("build_1", 3, 12, False)
     assert [step for step, _ in run["losses"]] == [1, 2, 3]
-    assert weights(first) != run["settings"]["base_model_sha256"]
+    assert run["settings"]["base_model_is"] == model_name(minilm)
+    assert weights(first) != hashlib.sha256((Path(minilm) / "model.safetensors").read_bytes()).hexdigest()
 
     second = short_run(tmp_path / "second", minilm)
     assert weights(second) == weights(first)
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(
     minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = short_run(tmp_path / "undisturbed", minilm, epochs=2)
-    monkeypatch.setattr(train.bi_encoder, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(trainer, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         short_run(tmp_path / "out", minilm, epochs=2, progress=Watched(interrupt_at=5))
     assert not (tmp_path / "out").exists()
@@ -144,10 +144,10 @@ def test_running_out_of_memory_ends_in_advice(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(train.bi_encoder, "_train", fail)
+    monkeypatch.setattr(trainer, "_train", fail)
     with pytest.raises(UserError, match=r"memory ran out .* with batches of 4") as error:
         short_run(tmp_path / "out", minilm)
-    assert error.value.hint == "uncited train --batch-size 2"
+    assert error.value.hint == "uncited train --loss cached-multiple-negatives"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,7 +155,7 @@ def test_other_faults_stay_what_they_are(minilm: str, tmp_path: Path, monkeypatc
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(train.bi_encoder, "_train", fail)
+    monkeypatch.setattr(trainer, "_train", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         short_run(tmp_path / "out", minilm)
 
@@ -176,7 +176,7 @@ def test_bad_arguments_and_places_are_refused_before_anything_is_loaded(minilm: 
         with pytest.raises(UsageError, match="above zero"):
             short_run(tmp_path / "out", minilm, **change)
     with pytest.raises(MissingError, match="no triplets"):
-        train_bi_encoder(TRIPLETS.slice(0, 0), build_id="b", base_model=minilm, out=tmp_path / "out")
+        trainer.train(split_of([]), Recipe(base_model=minilm), out=tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     (tmp_path / "file").write_text("mine")
@@ -199,10 +199,11 @@ def test_sentence_transformers_trains_on_an_export_without_a_line_of_conversion(
     )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    export(store, build(store, fill(store, 6)).build, tmp_path / "out")
+    built = build(store, fill(store, 6)).build
     model = SentenceTransformer(minilm, device="cpu")
-    for kind, file in (("json", "train.jsonl"), ("parquet", "train.parquet")):
-        data = load_dataset(kind, data_files=str(tmp_path / "out" / file), cache_dir=str(tmp_path / "cache"))
+    for kind, format, file in (("json", "triplet", "train.jsonl"), ("parquet", "parquet", "train.parquet")):
+        export(store, built, tmp_path / format, format=format)  # type: ignore[arg-type]
+        data = load_dataset(kind, data_files=str(tmp_path / format / file), cache_dir=str(tmp_path / "cache"))
         arguments = SentenceTransformerTrainingArguments(
             output_dir=str(tmp_path / kind),
             per_device_train_batch_size=2,

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from store.builds import Build, build_labels, build_pool
+from store.builds import Build
 from store.database import Store
-from store.errors import MissingError, UsageError
+from store.errors import UsageError
 from store.progress import Progress, silent
-from store.synthetic import synthetic_purposes
-from train.models import load_model, quiet
+from train.held_out import POOL_SIZE, HeldOut, read_held_out
+from train.ranking import DEPTH, Run, rank_with_all
 from train.statistics import Difference, paired_bootstrap
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ METRICS = {
     "nDCG@10": "nDCG@10",
     "Recall@10": "R@10",
 }
-DEPTH = 10
-POOL_SIZE = 10_000
-
-_TEXTS_AT_ONCE = 512
-_QUERIES_AT_ONCE = 256
-
-Run = dict[str, dict[str, float]]  # query -> chunk -> score
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,7 @@ class Evaluation:
 
     `collection` is the ranking in use: the whole pool, unlabelled chunks counting as not relevant, and so a lower
     bound. The judged share says how far it can be trusted, and whether one model's is much lower than the other's. It
-    takes all queries with a positive.
+    takes all queries with a positive. A reranker orders what the first model retrieves.
 
     Both are about logged queries. `synthetic` is what `collection` is, for the queries that a model wrote; None where
     there are none. They were kept because retrieval finds their chunk, so they flatter it.
@@ -86,21 +79,6 @@ class Evaluation:
     left_out: int
     pool: int
     synthetic: Ranking | None = None
-
-
-class HeldOut(NamedTuple):
-    """What is ranked for whom: texts by id, the group of each query, and `qrels`, relevance 1 or 0 by query and chunk.
-
-    A pair that is absent from `qrels` has no label; it is never a 0. `synthetic` are the queries that a model wrote.
-    """
-
-    build_id: str
-    queries: Mapping[str, str]
-    groups: Mapping[str, str]
-    qrels: Mapping[str, Mapping[str, int]]
-    pool: Mapping[str, str]
-    human_labels: int
-    synthetic: frozenset[str] = frozenset()
 
 
 def evaluate(
@@ -129,36 +107,6 @@ def evaluate(
     return compare(read_held_out(store, build, pool_size=pool_size), models, seed=seed, progress=progress)
 
 
-def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE) -> HeldOut:
-    """Read what `compare` needs, so that the database can be closed before the long part begins.
-
-    Raises:
-        MissingError: the build has no test query with a positive.
-    """
-    import pyarrow.compute as pc
-
-    labels = build_labels(store, build.build_id)
-    rows = labels.filter(pc.equal(labels["split"], "test")).to_pylist()
-    if not any(row["role"] == "positive" for row in rows):
-        raise MissingError(
-            f"{build.build_id} holds back no query with a positive for testing",
-            hint="uncited build --test-share 0.3",
-        )
-    qrels: dict[str, dict[str, int]] = {}
-    for row in rows:
-        qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["role"] == "positive")
-    pool = build_pool(store, build.build_id, pool_size)
-    return HeldOut(
-        build.build_id,
-        {row["anchor_id"]: row["anchor"] for row in rows},
-        {row["anchor_id"]: row["split_group"] for row in rows},
-        qrels,
-        dict(zip(pool["chunk_id"].to_pylist(), pool["text"].to_pylist(), strict=True)),
-        sum(row["source"] == "human" for row in rows),
-        frozenset(qrels.keys() & synthetic_purposes(store).keys()),
-    )
-
-
 def compare(test: HeldOut, models: Mapping[str, str], *, seed: int = 0, progress: Progress = silent) -> Evaluation:
     """Do what `evaluate` does, on a test set that has been read. See there."""
     if not models:
@@ -167,7 +115,7 @@ def compare(test: HeldOut, models: Mapping[str, str], *, seed: int = 0, progress
     logged = [query for query in wanted if query not in test.synthetic]
     written = [query for query in wanted if query in test.synthetic]
     contested = [query for query in logged if not all(test.qrels[query].values())]
-    runs = {path: _rank(test, wanted, path, progress) for path in dict.fromkeys(models.values())}
+    runs = rank_with_all(test, wanted, list(dict.fromkeys(models.values())), progress)
     labels = sum(len(labels) for labels in test.qrels.values())
     collection = {name: runs[path].collection for name, path in models.items()}
     return Evaluation(
@@ -181,49 +129,6 @@ def compare(test: HeldOut, models: Mapping[str, str], *, seed: int = 0, progress
         len(test.pool),
         _ranking(test, written, collection, seed) if written else None,
     )
-
-
-class _Ranked(NamedTuple):
-    labelled: Run  # all chunks that have a label for the query
-    collection: Run  # the first ten of the pool
-
-
-def _rank(test: HeldOut, wanted: Sequence[str], path: str, progress: Progress) -> _Ranked:
-    """Score the pool for each query by cosine similarity."""
-    import numpy as np
-
-    chunk_ids = list(test.pool)
-    place = {chunk_id: i for i, chunk_id in enumerate(chunk_ids)}
-    queries, chunks = _encode(path, [test.queries[query] for query in wanted], list(test.pool.values()), progress)
-    depth = min(DEPTH, len(chunk_ids))
-    ranked = _Ranked({}, {})
-    for start in range(0, len(wanted), _QUERIES_AT_ONCE):
-        scores = queries[start : start + _QUERIES_AT_ONCE] @ chunks.T
-        first = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-        for query, row, best in zip(wanted[start:], scores, first, strict=False):
-            ranked.collection[query] = {chunk_ids[i]: float(row[i]) for i in best}
-            ranked.labelled[query] = {chunk_id: float(row[place[chunk_id]]) for chunk_id in test.qrels[query]}
-    return ranked
-
-
-def _encode(
-    path: str, queries: Sequence[str], chunks: Sequence[str], progress: Progress
-) -> tuple["npt.NDArray[np.float32]", "npt.NDArray[np.float32]"]:
-    """Return unit vectors, one row a text, with the model's own prompts for queries and documents."""
-    import numpy as np
-
-    model = load_model(path)
-    progress.start(f"Encoding with {path}", len(queries) + len(chunks))
-    with quiet():
-        encoded = []
-        for texts, encode in ((queries, model.encode_query), (chunks, model.encode_document)):
-            parts = []
-            for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                some = list(texts[start : start + _TEXTS_AT_ONCE])
-                parts.append(encode(some, normalize_embeddings=True, show_progress_bar=False))
-                progress.advance(len(some))
-            encoded.append(np.concatenate(parts))
-    return encoded[0], encoded[1]
 
 
 def _ranking(test: HeldOut, queries: Sequence[str], runs: Mapping[str, Run], seed: int) -> Ranking:

@@ -1,30 +1,26 @@
 """Models that are not ours: loading them, telling them apart, and keeping their libraries quiet."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from logging import ERROR, getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from store.errors import InvalidDataError, MissingError
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
-
-def load_model(base_model: str) -> "SentenceTransformer":
-    """Load a SentenceTransformer from a folder or, by name, from the Hugging Face hub.
+def load_model(base_model: str, class_name: str = "SentenceTransformer", **options: object) -> Any:  # noqa: ANN401
+    """Load a model from a folder or, by name, from the Hugging Face hub, as one of sentence-transformers' classes.
 
     Raises:
         MissingError: there is no such folder, and the hub does not have it or cannot be reached.
         InvalidDataError: the folder holds no model that can be read.
     """
-    from sentence_transformers import SentenceTransformer
+    import sentence_transformers
 
     with quiet():
         try:
-            return SentenceTransformer(base_model)
+            return getattr(sentence_transformers, class_name)(base_model, **options)
         except Exception as error:  # each kind of broken folder fails in its own way
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             if Path(base_model).exists():
@@ -33,16 +29,6 @@ def load_model(base_model: str) -> "SentenceTransformer":
                 f"no model at {base_model!r}, and no such name could be fetched from the Hugging Face hub ({why})",
                 hint="--base-model FOLDER_OF_A_SENTENCE_TRANSFORMER",
             ) from error
-
-
-def weights_hash(base_model: str) -> str | None:
-    """Hash the weights of a local model, so that one that was replaced is seen as another; None for a hub name."""
-    files = sorted(Path(base_model).rglob("*.safetensors")) if Path(base_model).is_dir() else []
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest() if files else None
 
 
 def computes_in_bfloat16(device: str) -> bool:

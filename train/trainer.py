@@ -1,7 +1,6 @@
-"""Fine-tuning a bi-encoder on the triplets of a build."""
+"""Fine-tuning a model on a build: resumable, repeatable, recorded."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -13,22 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.encoders import model_name
 from store.errors import MissingError, UsageError, UserError
 from store.ids import content_id
 from store.progress import Progress, silent
-from train.models import computes_in_bfloat16, load_model, quiet, weights_hash
+from train.batches import apart_sampler
+from train.kinds import load, make_loss, trainer_classes
+from train.models import computes_in_bfloat16, quiet
+from train.recipe import LOSSES, MAX_TOKENS, Recipe
+from train.rows import Rows, TrainingSplit, rows_for
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers.base.model import BaseModel
     from transformers import TrainerCallback
 
 RUN_FILE = "run.json"
-COLUMNS = ("anchor", "positive", "negative")
-
-# Longer texts are cut for training only: attention grows with the square of the length, and the start of a chunk
-# nearly always says what it is about. The saved model reads as much as its base does.
-MAX_TOKENS = 512
 
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 _POINTS_OF_CURVE = 200
@@ -46,73 +44,50 @@ class TrainResult:
     run: Mapping[str, Any]
 
 
-def train_bi_encoder(
-    triplets: "pa.Table",
-    *,
-    build_id: str,
-    base_model: str,
-    out: Path,
-    epochs: float = 1.0,
-    batch_size: int = 32,
-    learning_rate: float = 2e-5,
-    seed: int = 0,
-    max_steps: int | None = None,
-    progress: Progress = silent,
-) -> TrainResult:
-    """Fine-tune `base_model` with MultipleNegativesRankingLoss and save it, with a record of the run, in `out`.
+def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress = silent) -> TrainResult:
+    """Fine-tune a model as `recipe` says and save it, with a record of the run, in `out`.
 
-    No batch holds a text twice, so no positive of a query is ever its negative there. Runs on a GPU where there is
-    one, and in bfloat16 where the hardware computes in it (weights stay float32); on one machine the same arguments
-    give the same weights, on a CPU to the last bit.
+    Where the rows of a batch are one another's negatives, no batch holds a chunk beside a row whose anchor has it, or
+    what nearly repeats it, as a positive. Runs on a GPU where there is one, and in bfloat16 where the hardware
+    computes in it (weights stay float32); on one machine the same arguments give the same weights, on a CPU to the
+    last bit.
 
-    `out` appears when training has finished, never before. A finished run of the same settings on the same triplets is
+    `out` appears when training has finished, never before. A finished run of the same settings on the same rows is
     returned without training again; an interrupted one goes on from its last checkpoint (one every five minutes, kept
     beside `out`), and ends as it would have undisturbed.
 
     Args:
-        triplets: columns anchor, positive, negative (more are ignored), of the train split.
-        build_id: where they come from; recorded.
-        base_model: a folder, or a name on the Hugging Face hub.
+        split: what to train on.
+        recipe: how.
         out: folder for the model.
-        epochs: passes over the triplets.
-        batch_size: triplets a step; each anchor meets all positives and negatives of its batch.
-        learning_rate: the peak, reached after a tenth of the steps; falls linearly to zero.
-        seed: of the order of batches and of dropout.
-        max_steps: stop after so many steps, whatever `epochs` says.
         progress: told of every step, with the loss.
 
     Raises:
-        UsageError: `out` holds something else, or an argument is out of range.
-        MissingError: there are no triplets, or there is no such model.
-        InvalidDataError: `base_model` cannot be read.
+        UsageError: `out` holds something else, or the recipe is wrong.
+        MissingError: there is nothing to train on, or there is no such model.
+        InvalidDataError: the base model cannot be read.
         UserError: memory ran out, or the loss stopped being a number; says what to change.
     """
-    if not triplets.num_rows:
+    recipe = recipe.complete()
+    if not split.triplets.num_rows:
         raise MissingError("the train split has no triplets", hint="uncited build --test-share 0.1")
-    if batch_size < 1 or epochs <= 0 or learning_rate <= 0 or (max_steps is not None and max_steps < 1):
-        raise UsageError("batch size, epochs, learning rate and max steps must be above zero")
+    rows = rows_for(split, recipe)
     settings = {
-        "kind": "bi-encoder",
-        "loss": "MultipleNegativesRankingLoss",
-        "base_model": base_model,
-        "base_model_sha256": weights_hash(base_model),
-        "triplets": triplets.num_rows,
-        "triplets_sha256": _triplets_hash(triplets),
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "max_steps": max_steps,
-        "max_tokens": MAX_TOKENS,
+        **recipe.settings(),
+        "base_model_is": model_name(recipe.base_model),
+        **({"guide_is": model_name(recipe.guide)} if recipe.guide else {}),
+        "rows": rows.count,
+        "rows_sha256": rows.fingerprint(),
     }
-    named = {"build_id": build_id, "settings_id": content_id("run", build_id, settings), "settings": settings}
-    run = _finished(out, str(named["settings_id"]))
+    settings_id = content_id("run", split.build_id, settings)
+    run = _finished(out, settings_id)
     is_new = run is None
     if run is None:
-        unfinished = _unfinished_folder(out, str(named["settings_id"]))
+        unfinished = _unfinished_folder(out, settings_id)
         try:
-            with quiet(), _advice(base_model, out, batch_size):
-                model, run = _train(triplets, named, unfinished, progress)
+            with quiet(), _advice(recipe, out):
+                model, run = _train(rows, recipe, unfinished, progress)
+                run = {"build_id": split.build_id, "settings_id": settings_id, "settings": settings, **run}
                 _save(model, run, unfinished, out)
         finally:
             if unfinished.exists() and not _checkpoints(unfinished):
@@ -120,24 +95,20 @@ def train_bi_encoder(
     return TrainResult(out, is_new, run)
 
 
-def _train(
-    triplets: "pa.Table", named: Mapping[str, Any], unfinished: Path, progress: Progress
-) -> tuple["SentenceTransformer", dict[str, Any]]:
+def _train(rows: Rows, recipe: Recipe, unfinished: Path, progress: Progress) -> tuple["BaseModel", dict[str, Any]]:
     """Train, from the last checkpoint where there is one; return the model and the record of the run."""
     from transformers import set_seed
 
-    settings = named["settings"]
     started = time.monotonic()
-    set_seed(settings["seed"])
-    model = load_model(settings["base_model"])
+    set_seed(recipe.seed)  # before loading: weights that the base model lacks are drawn
+    model: Any = load(recipe.kind, recipe.base_model)
     reads = model.max_seq_length
     model.max_seq_length = min(reads or MAX_TOKENS, MAX_TOKENS)
-    trainer = _trainer(model, triplets, settings, unfinished, progress)
+    trainer = _trainer(model, rows, recipe, unfinished, progress)
     checkpoints = _checkpoints(unfinished)
     trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
     model.max_seq_length = reads
     return model, {
-        **named,
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": model.device.type,
         "versions": {name: version(name) for name in ("uncited", "sentence-transformers", "transformers", "torch")},
@@ -146,13 +117,6 @@ def _train(
         "seconds": round(time.monotonic() - started, 1),
         "losses": [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry],
     }
-
-
-def _triplets_hash(triplets: "pa.Table") -> str:
-    digest = hashlib.sha256()
-    for batch in triplets.select(COLUMNS).to_batches(max_chunksize=10_000):
-        digest.update(json.dumps([column.to_pylist() for column in batch.columns]).encode())
-    return digest.hexdigest()
 
 
 def _finished(out: Path, settings_id: str) -> dict[str, Any] | None:
@@ -201,36 +165,35 @@ def _checkpoints(folder: Path) -> list[Path]:
     return whole
 
 
-def _trainer(
-    model: "SentenceTransformer",
-    triplets: "pa.Table",
-    settings: Mapping[str, Any],
-    folder: Path,
-    progress: Progress,
-) -> "SentenceTransformerTrainer":
+def _trainer(model: Any, rows: Rows, recipe: Recipe, folder: Path, progress: Progress) -> Any:  # noqa: ANN401
+    """Make the trainer of sentence-transformers for this kind of model."""
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import PrinterCallback
 
-    class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # comes without types
+    trainer_class, arguments_class = trainer_classes(recipe.kind)
+
+    class Trainer(trainer_class):  # type: ignore[misc, valid-type]  # comes without types
         def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
             """Collect nothing for a model card: it would quote training texts, which nobody has cleared for sharing."""
 
-    dataset = Dataset.from_dict({name: triplets[name].to_pylist() for name in COLUMNS})
-    steps = settings["max_steps"] or math.ceil(triplets.num_rows / settings["batch_size"]) * settings["epochs"]
-    arguments = SentenceTransformerTrainingArguments(
+        def get_batch_sampler(self, dataset: Dataset, **options: Any) -> object:  # noqa: ANN401
+            """Keep apart what must not meet. A sampler among the arguments would have to be pickled with them."""
+            if rows.apart:
+                return apart_sampler(rows.apart)(dataset, **options)
+            return super().get_batch_sampler(dataset, **options)
+
+    steps = recipe.max_steps or math.ceil(rows.count / recipe.batch_size / recipe.accumulate) * recipe.epochs
+    arguments = arguments_class(
         output_dir=str(folder),
-        num_train_epochs=settings["epochs"],
-        max_steps=settings["max_steps"] or -1,
-        per_device_train_batch_size=settings["batch_size"],
-        learning_rate=settings["learning_rate"],
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
         warmup_steps=0.1,  # below 1: a share of all steps
-        seed=settings["seed"],
+        seed=recipe.seed,
         use_cpu=model.device.type == "cpu",
         bf16=computes_in_bfloat16(model.device.type),
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
         logging_steps=max(1, int(steps / _POINTS_OF_CURVE)),
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback saves by the clock
@@ -242,9 +205,9 @@ def _trainer(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
-        loss=MultipleNegativesRankingLoss(model),
-        callbacks=[_watcher(progress, settings["learning_rate"])],
+        train_dataset=Dataset.from_dict({name: list(column) for name, column in rows.columns.items()}),
+        loss=make_loss(model, recipe),
+        callbacks=[_watcher(progress, recipe.learning_rate)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -295,7 +258,7 @@ def _watcher(progress: Progress, learning_rate: float) -> "TrainerCallback":
     return Watcher()
 
 
-def _save(model: "SentenceTransformer", run: Mapping[str, Any], unfinished: Path, out: Path) -> None:
+def _save(model: "BaseModel", run: Mapping[str, Any], unfinished: Path, out: Path) -> None:
     """Put the finished model in place of the unfinished folder's checkpoints, then give the folder its name."""
     for checkpoint in unfinished.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -308,7 +271,7 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextlib.contextmanager
-def _advice(base_model: str, out: Path, batch_size: int) -> Iterator[None]:
+def _advice(recipe: Recipe, out: Path) -> Iterator[None]:
     """Turn a full memory or disk into what to do about it."""
     try:
         yield
@@ -317,7 +280,9 @@ def _advice(base_model: str, out: Path, batch_size: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise
+        smaller = max(1, recipe.batch_size // 2)
+        cached = f"--loss cached-{recipe.loss}" if f"cached-{recipe.loss}" in LOSSES[recipe.kind] else ""
         raise UserError(
-            f"memory ran out while training {base_model} with batches of {batch_size}",
-            hint=f"uncited train --batch-size {max(1, batch_size // 2)}",
+            f"memory ran out while training {recipe.base_model} with batches of {recipe.batch_size}",
+            hint=f"uncited train {cached or f'--batch-size {smaller} --accumulate {recipe.accumulate * 2}'}",
         ) from error

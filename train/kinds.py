@@ -1,0 +1,142 @@
+"""The four kinds of model that sentence-transformers trains: how each is loaded, and its losses and trainer."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store.errors import InvalidDataError, UsageError
+from train.models import load_model
+from train.recipe import Kind, Recipe
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+    from torch import nn
+
+# The names that sentence-transformers gives its classes, and writes beside the weights of a model.
+CLASSES: Mapping[Kind, str] = {
+    "bi-encoder": "SentenceTransformer",
+    "reranker": "CrossEncoder",
+    "multi-vector": "MultiVectorEncoder",
+    "sparse": "SparseEncoder",
+}
+
+# Weights of the regularizers of SPLADE, which keep vectors sparse (Lassance and Clinchant 2022, arXiv 2207.03834).
+_DOCUMENT_FLOPS, _QUERY_FLOPS = 3e-5, 5e-5
+_TRIPLET_MARGIN = 0.2  # of cosine distances, which go from 0 to 2
+
+
+def kind_of(model: str) -> Kind:
+    """Tell which kind of model a folder, or a name on the Hugging Face hub, holds.
+
+    A model that does not say is a bi-encoder, as sentence-transformers takes it, unless its architecture classifies
+    sequences: rerankers of older days.
+    """
+    from transformers.utils import cached_file
+
+    known = {name: kind for kind, name in CLASSES.items()}
+    for file in ("config_sentence_transformers.json", "config.json"):
+        try:
+            found = cached_file(model, file, _raise_exceptions_for_missing_entries=False)
+        except (OSError, ValueError):  # no such model: whoever loads it says so
+            found = None
+        if not found:
+            continue
+        try:
+            config = json.loads(Path(found).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InvalidDataError(f"{found} is no JSON: {error}") from error
+        if config.get("model_type") in known:
+            return known[config["model_type"]]
+        if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
+            return "reranker"
+    return "bi-encoder"
+
+
+def load(kind: Kind, base_model: str) -> "BaseModel":
+    """Load a model as one of a kind; weights of another kind get what they lack, newly made.
+
+    Raises:
+        MissingError: there is no such folder, and the hub does not have it or cannot be reached.
+        InvalidDataError: the folder holds no model that can be read.
+    """
+    options = {"num_labels": 1} if kind == "reranker" else {}
+    return load_model(base_model, CLASSES[kind], **options)
+
+
+def trainer_classes(kind: Kind) -> tuple[type, type]:
+    """Return the trainer of a kind and the arguments that it takes."""
+    import sentence_transformers
+
+    name = CLASSES[kind]
+    return (
+        getattr(sentence_transformers, f"{name}Trainer"),
+        getattr(sentence_transformers, f"{name}TrainingArguments"),
+    )
+
+
+def make_loss(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401 (four kinds, none with types)
+    """Make the loss of a complete recipe.
+
+    Raises:
+        UsageError: the model's embeddings are shorter than the recipe wants them.
+    """
+    made = {
+        "bi-encoder": _of_bi_encoder,
+        "reranker": _of_reranker,
+        "multi-vector": _of_multi_vector,
+        "sparse": _of_sparse,
+    }[recipe.kind](model, recipe)
+    if not recipe.matryoshka:
+        return made
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+    full = model.get_embedding_dimension()
+    if max(recipe.matryoshka) > full:
+        raise UsageError(f"--matryoshka {max(recipe.matryoshka)}: embeddings of {recipe.base_model} have {full} values")
+    return MatryoshkaLoss(model, made, matryoshka_dims=sorted({full, *recipe.matryoshka}, reverse=True))
+
+
+def _of_bi_encoder(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
+    from sentence_transformers.sentence_transformer import losses
+
+    if recipe.loss == "gist":
+        return losses.GISTEmbedLoss(model, guide=load("bi-encoder", recipe.guide))
+    if recipe.loss == "triplet":
+        cosine = losses.TripletDistanceMetric.COSINE
+        return losses.TripletLoss(model, distance_metric=cosine, triplet_margin=_TRIPLET_MARGIN)
+    if recipe.loss == "cosine":
+        return losses.CosineSimilarityLoss(model)
+    if recipe.loss == "cached-multiple-negatives":
+        return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size)
+    return losses.MultipleNegativesRankingLoss(model)
+
+
+def _of_reranker(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
+    from sentence_transformers.cross_encoder import losses
+
+    if recipe.loss == "lambda":
+        return losses.LambdaLoss(model, mini_batch_size=recipe.mini_batch_size)
+    if recipe.loss == "listwise":
+        return losses.ListNetLoss(model, mini_batch_size=recipe.mini_batch_size)
+    return losses.BinaryCrossEntropyLoss(model)
+
+
+def _of_multi_vector(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
+    from sentence_transformers.multi_vector_encoder import losses
+
+    if recipe.loss == "cached-multiple-negatives":
+        return losses.CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size)
+    return losses.MultiVectorMultipleNegativesRankingLoss(model)
+
+
+def _of_sparse(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
+    """Regularize as the architecture asks: SPLADE by FLOPS, a sparse autoencoder (CSR) by reconstruction."""
+    from sentence_transformers.sparse_encoder import losses
+
+    ranking = losses.SparseMultipleNegativesRankingLoss(model)
+    if any(type(module).__name__ == "SparseAutoEncoder" for module in model):
+        return losses.CSRLoss(model, loss=ranking)
+    return losses.SpladeLoss(
+        model, ranking, document_regularizer_weight=_DOCUMENT_FLOPS, query_regularizer_weight=_QUERY_FLOPS
+    )

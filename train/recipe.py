@@ -1,0 +1,134 @@
+"""What is trained, and how: everything that a run is told, with defaults that suit its kind of model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+from store.errors import UsageError
+
+Kind = Literal["bi-encoder", "reranker", "multi-vector", "sparse"]
+Shape = Literal["tuples", "pairs", "lists"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a loss reads: rows of which shape, and whether the other rows of a batch serve as negatives.
+
+    `tuples` are an anchor, a positive and hard negatives; `pairs` an anchor, a chunk and how relevant it is, from 0 to
+    1; `lists` an anchor with all its labelled chunks.
+    """
+
+    shape: Shape
+    in_batch: bool = False
+
+
+_IN_BATCH = Loss("tuples", in_batch=True)
+
+# The first loss of each kind is its default.
+LOSSES: Mapping[Kind, Mapping[str, Loss]] = {
+    "bi-encoder": {
+        "multiple-negatives": _IN_BATCH,
+        "cached-multiple-negatives": _IN_BATCH,
+        "gist": _IN_BATCH,
+        "triplet": Loss("tuples"),
+        "cosine": Loss("pairs"),
+    },
+    "reranker": {
+        "binary-cross-entropy": Loss("pairs"),
+        "lambda": Loss("lists"),
+        "listwise": Loss("lists"),
+    },
+    "multi-vector": {"multiple-negatives": _IN_BATCH, "cached-multiple-negatives": _IN_BATCH},
+    "sparse": {"multiple-negatives": _IN_BATCH},
+}
+
+BASE_MODELS: Mapping[Kind, str] = {
+    "bi-encoder": "sentence-transformers/all-MiniLM-L6-v2",
+    "reranker": "cross-encoder/ms-marco-MiniLM-L6-v2",
+    "multi-vector": "lightonai/answerai-colbert-small-v1",
+    "sparse": "naver/splade-cocondenser-ensembledistil",
+}
+
+# Longer texts are cut for training only: attention grows with the square of the length, and the start of a chunk
+# nearly always says what it is about. The saved model reads as much as its base does.
+MAX_TOKENS = 512
+
+_SINGLE_NEGATIVE = ("triplet",)  # losses that take one negative a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a run is told. Empty `loss` and `base_model` become the defaults of the kind (`complete`).
+
+    `batch_size` counts rows a step; with `accumulate` so many batches make one step of the optimizer. `negatives` are
+    the hard negatives a row. The learning rate is the peak, reached after a tenth of the steps; it falls linearly to
+    zero. `mini_batch_size` bounds the memory of a cached loss, `guide` is the model that tells `gist` which negatives
+    to mistrust (the base model where it is empty), and `matryoshka` are the lengths at which an embedding should do.
+    """
+
+    kind: Kind = "bi-encoder"
+    base_model: str = ""
+    loss: str = ""
+    epochs: float = 1.0
+    batch_size: int = 32
+    accumulate: int = 1
+    mini_batch_size: int = 32
+    learning_rate: float = 2e-5
+    negatives: int = 1
+    matryoshka: tuple[int, ...] = ()
+    guide: str = ""
+    max_steps: int | None = None
+    seed: int = 0
+
+    def complete(self) -> "Recipe":
+        """Fill in the defaults of the kind.
+
+        Raises:
+            UsageError: something is out of range, or does not go together.
+        """
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"no kind of model is called {self.kind!r}; there are {', '.join(get_args(Kind))}")
+        losses = LOSSES[self.kind]
+        loss = self.loss or next(iter(losses))
+        if loss not in losses:
+            raise UsageError(
+                f"a {self.kind} is not trained with the loss {loss!r}; there are {', '.join(losses)}",
+                hint=f"uncited train --kind {self.kind} --loss {next(iter(losses))}",
+            )
+        wrong = [
+            name
+            for name in ("epochs", "batch_size", "accumulate", "mini_batch_size", "learning_rate", "negatives")
+            if getattr(self, name) <= 0
+        ]
+        if wrong or (self.max_steps is not None and self.max_steps < 1):
+            names = ", ".join([*wrong, *(["max_steps"] if not wrong else [])]).replace("_", " ")
+            raise UsageError(f"must be above zero: {names}")
+        if self.matryoshka and self.kind != "bi-encoder":
+            raise UsageError(f"shorter embeddings (--matryoshka) are of bi-encoders, not of a {self.kind}")
+        if self.matryoshka and (min(self.matryoshka) < 1 or len(set(self.matryoshka)) < len(self.matryoshka)):
+            raise UsageError(f"--matryoshka {','.join(map(str, self.matryoshka))}: different lengths above zero")
+        if self.negatives > 1 and (losses[loss].shape != "tuples" or loss in _SINGLE_NEGATIVE):
+            raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
+        if self.guide and loss != "gist":
+            raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")
+        base_model = self.base_model or BASE_MODELS[self.kind]
+        guide = self.guide or (base_model if loss == "gist" else "")
+        return replace(self, loss=loss, base_model=base_model, guide=guide)
+
+    @property
+    def reads(self) -> Loss:
+        """What the loss reads."""
+        return LOSSES[self.kind][self.loss]
+
+    def settings(self) -> dict[str, object]:
+        """Return what has a bearing on the result, as JSON has it."""
+        cached = self.loss.startswith("cached-")
+        unused = {
+            "mini_batch_size": not cached,
+            "negatives": self.reads.shape != "tuples",
+            "matryoshka": not self.matryoshka,
+            "guide": not self.guide,
+            "max_steps": self.max_steps is None,
+        }
+        given = asdict(self) | {"matryoshka": list(self.matryoshka), "max_tokens": MAX_TOKENS}
+        return {name: value for name, value in given.items() if not unused.get(name, False)}

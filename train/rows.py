@@ -1,0 +1,155 @@
+"""What a loss reads, from the labels and triplets of a build."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import pyarrow as pa
+
+from store.builds import Build, build_labels, build_triplets
+from store.database import Store
+from store.errors import MissingError
+from train.alike import alike_chunks, alike_queries
+from train.batches import Meets
+from train.recipe import Recipe
+
+ANCHOR, POSITIVE, NEGATIVE = "anchor", "positive", "negative"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSplit:
+    """The train split of a build, in memory, so that the database can be closed before the long part begins.
+
+    `triplets` has the columns anchor_id, positive_id, negative_id, anchor, positive, negative; `labels` has anchor_id,
+    chunk_id, anchor, chunk and relevance: 1 for a positive, 0 for a negative.
+    """
+
+    build_id: str
+    triplets: pa.Table
+    labels: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns in the order that the loss expects, and what each row must not meet (empty where nothing meets)."""
+
+    columns: Mapping[str, Sequence[object]]
+    apart: Sequence[Meets] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.columns.values())))
+
+    def fingerprint(self) -> str:
+        """Hash all that the loss gets to see."""
+        digest = hashlib.sha256(json.dumps(list(self.columns)).encode())
+        for row in zip(*self.columns.values(), strict=True):
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+
+def read_training_split(store: Store, build: Build) -> TrainingSplit:
+    """Read what `train` needs of a build."""
+    import pyarrow.compute as pc
+
+    labels = build_labels(store, build.build_id)
+    kept = labels.filter(pc.and_(pc.equal(labels["split"], "train"), pc.not_equal(labels["role"], "excluded")))
+    relevance = pc.cast(pc.equal(kept["role"], "positive"), pa.float64())
+    return TrainingSplit(
+        build.build_id,
+        build_triplets(store, build.build_id, split="train"),
+        kept.select(["anchor_id", "chunk_id", "anchor", "chunk"]).append_column("relevance", relevance),
+    )
+
+
+def rows_for(split: TrainingSplit, recipe: Recipe) -> Rows:
+    """Make the rows that a recipe's loss reads.
+
+    Raises:
+        MissingError: there is none.
+    """
+    made = {"tuples": _tuples, "pairs": _pairs, "lists": _lists}[recipe.reads.shape](split, recipe)
+    if not made.count:
+        raise MissingError(
+            f"the train split of {split.build_id} has nothing for the loss {recipe.loss!r}",
+            hint="uncited build --test-share 0.1",
+        )
+    return made
+
+
+def _tuples(split: TrainingSplit, recipe: Recipe) -> Rows:
+    """One row for every `negatives` negatives of an anchor and positive; the last one is filled up from its first.
+
+    A negative that stands twice in a row counts double there; leaving it out would need rows of different lengths,
+    which the losses cannot read.
+    """
+    negatives: dict[tuple[str, str], list[str]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    for row in split.triplets.select(
+        ["anchor_id", "positive_id", "negative_id", "anchor", "positive", "negative"]
+    ).to_pylist():
+        negatives[row["anchor_id"], row["positive_id"]].append(row["negative_id"])
+        texts |= {row[f"{name}_id"]: row[name] for name in (ANCHOR, POSITIVE, NEGATIVE)}
+    size = recipe.negatives
+    names = [NEGATIVE] if size == 1 else [f"{NEGATIVE}_{n}" for n in range(1, size + 1)]
+    columns: dict[str, list[object]] = {name: [] for name in (ANCHOR, POSITIVE, *names)}
+    ids: list[tuple[str, tuple[str, ...]]] = []
+    for (anchor, positive), known in negatives.items():
+        for start in range(0, len(known), size):
+            row = tuple(islice(cycle(known[start : start + size] + known[:start]), size))
+            ids.append((anchor, (positive, *row)))
+            for name, text in zip(columns, (anchor, positive, *row), strict=True):
+                columns[name].append(texts[text])
+    return Rows(columns, _apart(split, ids) if recipe.reads.in_batch else ())
+
+
+def _apart(split: TrainingSplit, ids: Sequence[tuple[str, tuple[str, ...]]]) -> list[Meets]:
+    """Say for each row (anchor, chunks) what it brings and what it must not meet; every label of the build counts."""
+    anchors, chunks, positives = {}, {}, defaultdict(set)
+    for row in split.labels.to_pylist():
+        anchors[row["anchor_id"]], chunks[row["chunk_id"]] = row["anchor"], row["chunk"]
+        if row["relevance"] > 0:
+            positives[row["anchor_id"]].add(row["chunk_id"])
+    for row in split.triplets.to_pylist():
+        anchors[row["anchor_id"]] = row["anchor"]
+        chunks |= {row["positive_id"]: row["positive"], row["negative_id"]: row["negative"]}
+        positives[row["anchor_id"]].add(row["positive_id"])
+    queries, texts = alike_queries(anchors), alike_chunks(chunks)
+    like: dict[str, set[str]] = defaultdict(set)  # representative of an anchor -> all that is like a positive of it
+    for anchor, known in positives.items():
+        for representative in queries.of(anchor):
+            like[representative] |= {other for chunk in known for other in texts.of(chunk)}
+    met = {anchor: frozenset(like[queries.representative[anchor]]) for anchor in anchors}
+    return [Meets(frozenset(texts.representative[chunk] for chunk in held), met[anchor]) for anchor, held in ids]
+
+
+def _pairs(split: TrainingSplit, recipe: Recipe) -> Rows:
+    labels = split.labels
+    return Rows(
+        {
+            ANCHOR: labels["anchor"].to_pylist(),
+            "chunk": labels["chunk"].to_pylist(),
+            "label": labels["relevance"].to_pylist(),
+        }
+    )
+
+
+def _lists(split: TrainingSplit, recipe: Recipe) -> Rows:
+    """One row an anchor that has labels to tell apart."""
+    by_anchor: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    for row in split.labels.to_pylist():
+        by_anchor[row["anchor_id"]].append((row["chunk"], row["relevance"]))
+        texts[row["anchor_id"]] = row["anchor"]
+    told = {anchor: known for anchor, known in by_anchor.items() if len({label for _, label in known}) > 1}
+    return Rows(
+        {
+            ANCHOR: [texts[anchor] for anchor in told],
+            "chunks": [[chunk for chunk, _ in known] for known in told.values()],
+            "labels": [[label for _, label in known] for known in told.values()],
+        }
+    )
