@@ -195,6 +195,14 @@ def test_spans_of_a_traced_application_can_be_imported(tmp_path: Path) -> None:
         chain.set_attribute("output.value", "Up to 100 days [1].")
     assert [line["name"] for line in lines(file)] == ["search", "call", "chain"]
     assert "whole prompt" not in file.read_text(encoding="utf-8")
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        assert import_files(store, [file], citations="markers:1").interactions == 1
+        (row,) = store.rows(
+            "SELECT anchors.text AS query, answer, chunk_names.external_id AS cited FROM interactions"
+            " JOIN anchors USING (anchor_id) JOIN signals USING (interaction_id) JOIN chunk_names USING (chunk_id)"
+            " WHERE signal = 'cited'"
+        )
+    assert row == {"query": "how long does a flea live?", "answer": "Up to 100 days [1].", "cited": "a"}
 
 
 def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
