@@ -46,18 +46,18 @@ def monitor(
         if dry_run:
             estimate = estimate_monitoring(session.store, chosen, judge, settings.prices, share=share, depth=depth)
             if not out.json(estimate):
-                _print_estimate(out, estimate)
+                _print_estimate(out, estimate, policy)
             return
         done = None if report_only else _run(session, chosen, judge, share=share, depth=depth, budget=budget)
         resolution = settings.review.resolution
         found = measure(session.store, chosen, depth=depth, per=per, by=by, resolution=resolution, agenda=agenda)
-        if plot:
-            draw(found, plot)
         if not out.json({"run": done, "report": found}):
             if done:
                 _print_run(out, done, policy)
             _print_report(out, found, per=per, by=by)
             _print_agenda(out, found)
+        if plot:
+            draw(found, plot)
     if done and done.judged and done.judged.interrupted:
         raise typer.Exit(130)
     if done and done.judged and done.judged.budget_spent:
@@ -76,12 +76,12 @@ def _run(
         )
 
 
-def _print_estimate(out: "Output", estimate: "MonitorEstimate") -> None:
+def _print_estimate(out: "Output", estimate: "MonitorEstimate", policy: str) -> None:
     out.line(f"{estimate.new_traffic:,} new interactions, of which {estimate.drawn:,} would be drawn")
     rows = [(s.model, s.pairs, s.prompt_tokens, s.completion_tokens, _dollars(s.cost_usd)) for s in estimate.stages]
     if rows:
         out.table("Would be asked", ("model", "pairs", "prompt tokens", "answer tokens", "cost"), rows)
-    _print_not_mined(out, estimate.not_mined, "NAME")
+    _print_not_mined(out, estimate.not_mined, policy)
 
 
 def _print_run(out: "Output", done: "MonitorRun", policy: str) -> None:

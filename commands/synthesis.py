@@ -42,6 +42,8 @@ def synthesize(
         all_settings, chosen = session.workspace.settings, session.policy(policy)
         settings = all_settings.synthesis.model_copy(update={k: v for k, v in given.items() if v is not None})
         judge, prices = all_settings.judge, all_settings.prices
+        looks_for = settings.retrieval_model
+        dense = all_settings.mine.model_copy(update={"model": looks_for}) if looks_for else None
         if dry_run:
             estimates = estimate_synthesis(
                 session.store, chosen, purpose, settings, judge, prices, count=count, seed=seed
@@ -57,7 +59,7 @@ def synthesize(
                 settings,
                 judge,
                 prices,
-                retrieve=retriever(session.store, chosen, model=settings.retrieval_model, progress=bar),
+                retrieve=retriever(session.store, chosen, dense=dense, progress=bar),
                 count=count,
                 budget_usd=budget,
                 seed=seed,

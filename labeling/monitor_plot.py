@@ -26,7 +26,7 @@ def draw(report: MonitorReport, file: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     if len(report.segments) > 1:
-        for colour, (name, periods) in zip(_COLOURS, report.by_segment.items(), strict=True):
+        for colour, (name, periods) in zip(_COLOURS, report.by_segment.items(), strict=False):
             _line(axes, periods, name, colour=colour, width=1.0)
     _line(axes, report.periods, "all", colour="black", width=2.0)
     known = [period for period in report.periods if period.precision.low is not None]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from store.database import Store
 from store.embeddings import embedded_rows
 from store.encoders import load_model, model_name
-from store.mined import Ground
 from store.progress import Progress
 from store.workspace import MineSettings
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 _BATCH = {"cpu": 32, "cuda": 256}  # texts at a time; elsewhere 32
 
@@ -42,7 +42,9 @@ class Vectors(NamedTuple):
         return lowest
 
 
-def embed(store: Store, ground: Ground, settings: MineSettings, progress: Progress) -> Vectors:
+def embed(
+    store: Store, anchor_ids: "pa.Array", chunk_ids: "pa.Array", settings: MineSettings, progress: Progress
+) -> Vectors:
     """Embed what was never embedded with this model and prompt; where that is nothing, no model is loaded.
 
     Raises:
@@ -71,7 +73,7 @@ def embed(store: Store, ground: Ground, settings: MineSettings, progress: Progre
         return embedded_rows(
             store,
             "anchors" if part == "query" else "chunks",
-            ground.anchor_ids if part == "query" else ground.chunk_ids,
+            anchor_ids if part == "query" else chunk_ids,
             model=f"{name}, {part}, prompt {json.dumps(prompt)}, unit length",
             encode=encode,
             progress=progress,

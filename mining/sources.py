@@ -70,7 +70,7 @@ def rankings(
             yield Ranking("other-kind", wanted["other-kind"], hits, sift_nothing(hits), told)
         del score
     if wanted["dense"]:
-        vectors = embed(store, ground, settings, progress)
+        vectors = embed(store, ground.anchor_ids, ground.chunk_ids, settings, progress)
         hits = search("dense", vectors.score, settings.depth(wanted["dense"]), _WIDE)
         floor, model = vectors.lowest_of(*ground.positives), vectors.model
         del vectors

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from store.candidates import Candidate
 from store.database import Store
 from store.ids import content_id
 from store.policies import Policy
@@ -107,16 +106,12 @@ class Waiting(NamedTuple):
 
 
 class Retrieval(NamedTuple):
-    """How a question's own chunk was found: its 1-based rank, None where it is not among the first `depth`.
-
-    `others` are the chunks retrieved beside it, as candidates.
-    """
+    """How a question's own chunk was found: its 1-based rank, None where it is not among the first `depth`."""
 
     depth: int
     bm25_rank: int | None
     dense_rank: int | None = None
     dense_model: str | None = None
-    others: tuple[Candidate, ...] = ()
 
 
 class RoundTrip(NamedTuple):
@@ -140,7 +135,7 @@ class SyntheticCount(NamedTuple):
     rejected: int  # by retrieval or the judge
     waiting: int
     accepted: int
-    cost_usd: float  # of writing them, as far as a price is known
+    cost_usd: float | None  # of writing them; None where it is not known what all of it cost
 
 
 def add_generations(store: Store, generations: Sequence[Generation]) -> None:
@@ -343,8 +338,9 @@ def synthetic_counts(store: Store) -> list[SyntheticCount]:
         """
         WITH asked AS (
             SELECT policy_name, purpose, count(*) AS requests, count(error) AS failed,
-                   coalesce(sum(cost_usd), 0.0) AS cost_usd
-            FROM generations GROUP BY ALL
+                   CASE WHEN count(*) FILTER (cost_usd IS NULL AND duration_ms IS NOT NULL) = 0
+                        THEN coalesce(sum(cost_usd), 0.0) END AS cost_usd
+            FROM generations GROUP BY policy_name, purpose
         ), written AS (
             SELECT policy_name, purpose, count(*) AS written, count(removed) AS removed, count(rejected) AS rejected,
                    count(*) FILTER (removed IS NULL AND decided_at IS NULL) AS waiting,

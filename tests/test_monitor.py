@@ -343,11 +343,12 @@ def test_a_period_is_named_by_its_first_day(per: str, name: str) -> None:
 
 @pytest.mark.parametrize("ending", [".png", ".svg"])
 def test_it_is_drawn(store: Store, tmp_path: Path, ending: str) -> None:
-    policy = log(store, *weeks(), asked("two words", (True, False)))
+    policy = log(store, *weeks(), asked("quite a few words about $x$ and more", (True, False)))
     with serving(judge_by_word) as stub:
         monitor(store, policy, stub)
     file = tmp_path / f"precision{ending}"
     found = report(store, policy, depth=DEPTH)
+    assert len(found.segments) == 2
     draw(found, file)
     first = file.read_bytes()
     assert first.startswith(b"\x89PNG" if ending == ".png" else b"<?xml")

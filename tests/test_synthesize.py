@@ -22,7 +22,7 @@ from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, add_interactions
 from store.policies import Policy, add_policy
 from store.synthetic import Purpose, synthetic_counts, synthetic_purposes
-from store.workspace import JudgeSettings, Price, SynthesisSettings
+from store.workspace import JudgeSettings, MineSettings, Price, SynthesisSettings
 from tests.judge_stub import Call, Response, Stub, completion, failing, labelled, serving
 from tests.judging import POLICY
 
@@ -86,7 +86,7 @@ def run(
         settings,
         JudgeSettings(),
         prices or {},
-        retrieve=retriever(store, policy, model=model),
+        retrieve=retriever(store, policy, dense=MineSettings(model=model) if model else None),
         budget_usd=budget,
         **options,  # type: ignore[arg-type]
     )
@@ -372,7 +372,7 @@ def test_counts_tell_what_became_of_everything(store: Store) -> None:
         4,
     )
     assert count.written == count.removed + count.rejected + count.waiting + count.accepted
-    assert count.cost_usd > 0
+    assert count.cost_usd == pytest.approx(5 * 540 * 100 / 1e6)
 
 
 SYNTHESIZE = """
