@@ -19,7 +19,7 @@ def mine(
             "--from",
             metavar="SOURCE=N",
             help="Besides the log: N negatives for each query from bm25, dense, other-kind or random. Repeatable."
-            " Default: what [mine] in uncited.toml says.",
+            " Default: what uncited.toml says.",
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="SentenceTransformer of the dense search: folder or name.")] = None,
