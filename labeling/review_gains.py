@@ -105,7 +105,7 @@ def _triplets(
         if not queued.pair.reviewers and (found is None or found.label is None):
             new[queued.pair.anchor].append(queued.value.relevant)
     now = {anchor: _made(roles["positive"], roles["negative"]) for anchor, roles in have.items()}
-    after = {anchor: _expected(have[anchor], chances) for anchor, chances in new.items()}
+    after = {anchor: expected_triplets(have[anchor], chances) for anchor, chances in new.items()}
     gained = sum(expected - now.get(anchor, 0) for anchor, expected in after.items())
     return TripletGain(sum(now.values()), sum(now.values()) + gained)
 
@@ -114,7 +114,7 @@ def _made(positives: int, negatives: int) -> int:
     return positives * min(negatives, NEGATIVES_PER_POSITIVE)
 
 
-def _expected(have: Mapping[str, int], chances: Sequence[float]) -> float:
+def expected_triplets(have: Mapping[str, int], chances: Sequence[float]) -> float:
     """Return the expected number of triplets of one query, if pairs with these chances of relevance are answered."""
     ways = [1.0]  # by how many of them are relevant
     for chance in chances:
