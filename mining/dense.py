@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-_BATCH = {"cpu": 32, "cuda": 256}  # texts at a time; elsewhere 32
+# Characters that are encoded together, with padding. On CPUs, short texts took a third of the time of batches of 32.
+_CHARACTERS = {"cpu": 32_768}  # about 8,000 tokens
+_CHARACTERS_ELSEWHERE = 524_288
+_MOST_TEXTS = 512
 
 
 class Vectors(NamedTuple):
@@ -64,7 +67,7 @@ def embed(
                 texts,
                 prompt_name=prompt if named else None,
                 prompt=None if named else prompt,
-                batch_size=_BATCH.get(model.device.type, 32),
+                batch_size=_batch_size(texts, model.device.type),
                 normalize_embeddings=True,
                 show_progress_bar=False,
             )
@@ -83,3 +86,8 @@ def embed(
     load.cache_clear()
     gc.collect()  # of the model, which is as large as the embeddings of many chunks
     return vectors
+
+
+def _batch_size(texts: list[str], device: str) -> int:
+    room = _CHARACTERS.get(device, _CHARACTERS_ELSEWHERE) // max(1, max(map(len, texts)))
+    return max(8, min(_MOST_TEXTS, room))
