@@ -71,6 +71,29 @@ def add_build(
     return get_build(store, build_id), True
 
 
+def content_of_build(store: Store, build_id: str) -> str:
+    """Return the id that a build has by all that it holds, and held before something of it was forgotten."""
+    build = get_build(store, build_id)
+    digests = []
+    for names, table, removed in (
+        (_LABELS, "build_labels", "removed_build_labels"),
+        (_TRIPLETS, "triplets", "removed_triplets"),
+    ):
+        columns = ", ".join(names)
+        digest = hashlib.sha256()
+        for batch in store.batches(
+            f"""
+            SELECT {columns} FROM {table} WHERE build_id = $build
+            UNION ALL SELECT {columns} FROM {removed} WHERE build_id = $build
+            ORDER BY {", ".join(f"{name} NULLS LAST" for name in names)}
+            """,
+            {"build": build_id},
+        ):
+            _digest_rows(digest, pa.table(batch))
+        digests.append(digest.hexdigest())
+    return content_id("build", build.policy_id, dict(build.settings), *digests)
+
+
 def triplet_id(policy_id: str, anchor_id: str, positive_id: str, negative_id: str) -> str:
     """Id of a triplet: any exported row leads back to it, since the ids of its texts are hashes of them."""
     return content_id("triplet", policy_id, anchor_id, positive_id, negative_id)
@@ -78,9 +101,13 @@ def triplet_id(policy_id: str, anchor_id: str, positive_id: str, negative_id: st
 
 def _digest(rows: pa.Table) -> str:
     digest = hashlib.sha256()
+    _digest_rows(digest, rows)
+    return digest.hexdigest()
+
+
+def _digest_rows(digest: "hashlib._Hash", rows: pa.Table) -> None:
     for row in _rows(rows):
         digest.update(f"{canonical_json(row)}\n".encode())
-    return digest.hexdigest()
 
 
 def _rows(table: pa.Table) -> Iterator[list[str]]:

@@ -58,8 +58,14 @@ class Store:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file."""
+        """Close the file.
+
+        Raises:
+            InvalidDataError: what ended the block is that the file is damaged.
+        """
         self.close()
+        if error is not None and is_damage(error):
+            raise _damaged(error, self.path) from error
 
     def close(self) -> None:
         """Write what is pending and let other processes at the file."""
@@ -153,9 +159,26 @@ class Store:
                 self.connection.unregister(name)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Tell whether an error says that blocks of the file are not what was written."""
+    return isinstance(error, duckdb.Error) and any(words in str(error) for words in _DAMAGE)
+
+
+_DAMAGE = ("Corrupt database file", "Could not read enough bytes", "checksum", "replaying WAL")
+
+
+def _damaged(error: BaseException, path: Path) -> InvalidDataError:
+    return InvalidDataError(
+        f"{path} is damaged: {str(error).splitlines()[0]}",
+        hint="uncited verify   # says which tables can still be read; then go back to a copy of the file",
+    )
+
+
 def _explain(error: duckdb.Error, path: Path) -> Exception:
     """Turn DuckDB's complaint on opening `path` into what happened and what to do."""
     text = str(error)
+    if is_damage(error):
+        return InvalidDataError(f"{path} is damaged and cannot be opened: {text}", hint="go back to a copy of the file")
     if "lock" in text.lower():
         process = re.search(r"\((?:PID|pid)\s+(\d+)\)", text)
         holder = _describe_process(process.group(1)) if process else "another process"

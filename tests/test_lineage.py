@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from labeling.judge import judge_candidates
@@ -20,11 +19,11 @@ from store.errors import InvalidDataError, MissingError, UsageError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews
-from store.workspace import JudgeSettings, open_workspace
+from store.workspace import JudgeSettings, create_workspace, open_workspace
 from tests.judge_stub import labelled, serving
 from tests.reviewing import LOG
 from tests.reviewing import POLICY as BAKERY
-from tests.test_cli import from_json, log_file, run, workspace  # noqa: F401
+from tests.test_cli import from_json, run
 from tests.test_real_logs import POLICY, RELEVANT, grades_by_pair
 from train.export import export
 from train.exported_rows import names_a_row, read_exported_row
@@ -111,8 +110,24 @@ class Shop:
             return lineage_of(store, name, RULES)
 
 
+def write_log(file: Path) -> None:
+    """Write the bakery log as a file of interactions: the first chunk of each query was cited."""
+    with file.open("w", encoding="utf-8") as out:
+        for number, (query, (answer, texts)) in enumerate(LOG.items()):
+            chunks = [{"chunk_id": f"c{number}-{rank}", "rank": rank, "text": t} for rank, t in enumerate(texts, 1)]
+            line = {"query_id": f"q{number}", "query": query, "answer": answer, "retrieved": chunks}
+            out.write(json.dumps(line | {"cited": [f"c{number}-1"]}) + "\n")
+
+
 @pytest.fixture
-def shop(workspace: Path, log_file: Path) -> Iterator[Shop]:  # noqa: F811
+def log_file(tmp_path: Path) -> Path:
+    write_log(tmp_path / "log.jsonl")
+    return tmp_path / "log.jsonl"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, log_file: Path) -> Shop:
+    workspace = create_workspace(tmp_path / "w").root
     with open_workspace(workspace).open() as store:
         import_files(store, [log_file])
         policy, _ = add_policy(store, BAKERY)
@@ -125,6 +140,7 @@ def shop(workspace: Path, log_file: Path) -> Iterator[Shop]:  # noqa: F811
         built = build(store, policy, test_share=0.34).build
         export(store, built, workspace / "out")
         export(store, built, workspace / "grouped", format="grouped")
+        export(store, built, workspace / "table", format="parquet")
     return Shop(workspace, policy, built, prompts)
 
 
@@ -134,7 +150,7 @@ def bakery_answers(policy: Policy) -> Iterator[Review]:
             yield answered(policy, pair_id(anchor_id(query), chunk_id(chunk)), "related" if rank else "answers")
 
 
-def test_a_line_of_an_export_leads_to_prompt_answer_review_and_log(shop: Shop, log_file: Path) -> None:  # noqa: F811
+def test_a_line_of_an_export_leads_to_prompt_answer_review_and_log(shop: Shop, log_file: Path) -> None:
     row = json.loads((shop.root / "out" / "train.jsonl").read_text().splitlines()[1])
     traced = from_json("lineage", "out/train.jsonl:2", cwd=shop.root)
     (triplet,) = traced["lineage"]["triplets"]
@@ -172,7 +188,7 @@ def test_every_name_of_a_row_leads_to_the_same_pairs(shop: Shop) -> None:
     texts = read_exported_row(f"{shop.root}/out/train.jsonl:1").texts
     (triplet,) = (found := trace(shop, "out/train.jsonl:1")).triplets
     own = {pair.pair.pair_id for pair in found.pairs}
-    assert read_exported_row(f"{shop.root}/out/train.parquet:1").texts == texts
+    assert read_exported_row(f"{shop.root}/table/train.parquet:1").texts == texts
     assert {pair.pair.pair_id for pair in shop.lineage(triplet.triplet_id).pairs} == own
     assert {pair.pair.pair_id for pair in shop.lineage(triplet.triplet_id[:20]).pairs} == own
     for pair in own:
@@ -187,11 +203,10 @@ def trace(shop: Shop, row: str) -> Lineage:
 
 
 def test_a_grouped_row_leads_to_all_of_its_triplets(shop: Shop) -> None:
-    for name in ("grouped/train.jsonl:1", "grouped/train.parquet:1"):
-        texts = pq.read_table(shop.root / "grouped" / "train.parquet").to_pylist()[0]
-        found = trace(shop, name)
-        assert len(found.triplets) == len(texts["pos"]) * len(texts["neg"])
-        assert {pair.pair.chunk for pair in found.pairs} == {*texts["pos"], *texts["neg"]}
+    texts = json.loads((shop.root / "grouped" / "train.jsonl").read_text("utf-8").splitlines()[0])
+    found = trace(shop, "grouped/train.jsonl:1")
+    assert len(found.triplets) == len(texts["pos"]) * len(texts["neg"])
+    assert {pair.pair.chunk for pair in found.pairs} == {*texts["pos"], *texts["neg"]}
 
 
 def test_a_label_that_changed_since_the_build_is_shown_as_it_was_and_as_it_is(shop: Shop) -> None:

@@ -19,10 +19,12 @@ CREATE TABLE forgotten (
     forgotten_at TIMESTAMPTZ NOT NULL,
     erased_at TIMESTAMPTZ               -- when the file was written anew without it; NULL: that is still to be done
 );
+-- Builds that are not what they were, and what was taken out of them: hashes, by which they can still be checked.
 CREATE TABLE build_alterations (
     build_id VARCHAR NOT NULL,
     forgotten_id VARCHAR NOT NULL,
-    triplets BIGINT NOT NULL,           -- of the build, without a text since then
     altered_at TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (build_id, forgotten_id)
 );
+CREATE TABLE removed_build_labels AS FROM build_labels LIMIT 0;
+CREATE TABLE removed_triplets AS FROM triplets LIMIT 0;
