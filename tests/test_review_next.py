@@ -1,6 +1,7 @@
 """What to ask next: what an answer is worth, what a budget buys, and that the queue follows."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,13 @@ from store.database import Store
 from store.errors import MissingError, UsageError
 from store.policies import add_policy
 from store.progress import silent
-from store.review_streams import ReviewStream, drawn_streams
+from store.review_streams import drawn_streams
 from store.review_value import Known
 from store.reviews import PairToReview, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
 from tests.reviewing import POLICY, TARGETED_ONLY, dataset_of, fill, judge, large_log, pair
 from tests.test_cli import from_json, run
-from tests.test_review_queue import answer, near_duplicate, some_pair
+from tests.test_review_queue import answer, near_duplicate, some_pair, targeted
 from train.triplets import build
 
 if TYPE_CHECKING:
@@ -135,25 +136,26 @@ class TestValue:
             assert 0 <= found.value < 1000
 
 
-def test_the_order_finds_more_wrong_guesses_than_chance_does() -> None:
+def test_the_order_finds_more_wrong_guesses_and_makes_more_triplets_than_chance_does() -> None:
     """Worlds as the starting chances have them: judges are lenient, and surer about what is not relevant."""
-    found = {"value": 0, "chance": 0}
-    for seed in range(10):
+    wrong, triplets = Counter[str](), Counter[str]()
+    for seed in range(20):
         chance = Random(seed)
-        pairs, wrong = [], set()
+        pairs, relevant = [], {}
         for number in range(300):
             proposed = "positive" if number % 10 == 0 else "negative"
             label = "answers" if chance.random() < (0.9 if proposed == "positive" else 0.3) else "related"
-            relevant = chance.random() < {"answers": 0.6, "related": 0.15}[label]
-            rank = chance.randrange(1, 20)
-            pairs.append(replace(some_pair(number, number // 10, proposed, label), rank=rank))
-            if relevant != (label == "answers"):
-                wrong.add(pairs[-1].pair_id)
-        streams: dict[str, ReviewStream] = {p.pair_id: "targeted" for p in pairs}
-        by_value = in_review_order(pairs, streams, values_of(POLICY, pairs, {}, {}), seed="")
+            pairs.append(replace(some_pair(number, number // 10, proposed, label), rank=chance.randrange(1, 20)))
+            relevant[pairs[-1].pair_id] = chance.random() < {"answers": 0.6, "related": 0.15}[label]
+        by_value = in_review_order(pairs, targeted(pairs), values_of(POLICY, pairs, {}, {}), seed="")
         for name, order in (("value", by_value), ("chance", chance.sample(pairs, len(pairs)))):
-            found[name] += len(wrong & {p.pair_id for p in order[:60]})
-    assert found["value"] > 1.25 * found["chance"], found
+            asked = order[:60]
+            wrong[name] += sum(relevant[p.pair_id] != (p.label == "answers") for p in asked)
+            positives = Counter(p.anchor for p in asked if relevant[p.pair_id])
+            negatives = Counter(p.anchor for p in asked if not relevant[p.pair_id])
+            triplets[name] += sum(positives[anchor] * negatives[anchor] for anchor in positives)
+    assert wrong["value"] > 1.1 * wrong["chance"]
+    assert triplets["value"] > 1.1 * triplets["chance"]
 
 
 @pytest.mark.parametrize(
