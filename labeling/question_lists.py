@@ -8,9 +8,14 @@ _LONGEST_ANSWER = 50_000  # characters; a server that raves must not stall the r
 _KEYS = ("questions", "question", "queries", "query", "anchors", "anchor", "text", "items")
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)[\w-]*\s*$")
-# 1. 2) (3) [4] 5: Q6. Question 7: **8.** ٩. １０． 第11問
+# 1. 2) (3) [4] 5: Q6. Question 7: **8.** ٩. １０． 第11問: a word before it means question, or a colon follows
 _NUMBERED = re.compile(
-    r"^[\s>#*_]*(?:[^\W\d_]{1,12}\.?\s?)?[(（\[第]?\s?\d{1,3}\s?(?:[.)）\]:：、．]|[問问題题]\s?[:：.、]?)(?!\d)[*_:：)\s]*(?=\S)"
+    r"^[\s>#]*(?:\*\*|__)?"
+    r"(?:[(（\[]?\d{1,3}\s?[.)）\]:：、．](?!\d)"
+    r"|(?:q|question|query|frage|pregunta|pergunta|domanda|vraag|вопрос|سؤال|प्रश्न)\.?\s?\d{1,3}\s?[.):：](?!\d)"
+    r"|[^\W\d_]{1,12}\s?\d{1,3}\s?[問问題题]?\s?[:：])"
+    r"(?:\*\*|__)?[:：)]?\s*(?=\S)",
+    re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\s*(?:[-–—•▪◦·‣]|\*(?!\*))\s*(?=\S)")
 _NAMED = re.compile(r"^(?:q|question|query)\s?\d*\s?[:.]\s+", re.IGNORECASE)
@@ -97,6 +102,8 @@ def _clean(text: str) -> str:
         for mark in ("**", "__", "*", "_"):
             if len(clean) > 2 * len(mark) and clean.startswith(mark) and clean.endswith(mark):
                 clean = clean[len(mark) : -len(mark)].strip()
+            elif len(mark) == 2 and clean.endswith(mark) and clean.count(mark) == 1:  # it began before the number
+                clean = clean.removesuffix(mark).strip()
         for opening, closing in _QUOTES:
             inside = clean[1:-1]
             if len(clean) > 2 and clean[0] == opening and clean[-1] == closing and opening not in inside:

@@ -8,9 +8,11 @@ from labeling.dry_run import estimate_run
 from labeling.endpoint import ANSWERED
 from labeling.judge import judge_candidates
 from labeling.judge_run import StageResult
+from labeling.synthesis import synthesize
+from mining.round_trip import retriever
 from store.database import Store
 from store.endpoint_forms import known_form
-from store.workspace import JudgeSettings
+from store.workspace import JudgeSettings, SynthesisSettings
 from tests.judging import put_pairs
 from tests.local_model import local_model
 
@@ -73,3 +75,20 @@ def test_a_dry_run_after_it_counts_tokens_as_the_server_does(store: Store, serve
     )
     assert stage.learned
     assert stage.prompt_tokens == pytest.approx(taken, rel=0.1)
+
+
+def test_a_real_server_writes_questions_in_the_shape_that_is_asked_for(store: Store, server: str) -> None:
+    policy = put_pairs(store, anchors=1, chunks=["Turn the knob to the left once a day until it clicks."])
+    settings, judge = SynthesisSettings(model="m", base_url=server, timeout_s=600), JudgeSettings(timeout_s=600)
+    result = synthesize(store, policy, "evaluation", settings, judge, {}, retrieve=retriever(store, policy), count=1)
+    assert result.written.requests == 1
+    assert set(result.written.failed) <= set(ANSWERED)
+    (row,) = store.rows("FROM generations")
+    assert row["answered_model"] != "m"
+    assert 100 < int(str(row["prompt_tokens"])) < 2000
+    assert 0 < int(str(row["completion_tokens"])) <= 600
+    read = store.count("SELECT count(*) FROM synthetic_questions")
+    assert 1 <= read <= 3 or row["error"], "the schema asks for three texts; a small model leaves some of them empty"
+    form = known_form(store, server, "m")
+    assert form is not None
+    assert form.answer_form == "json_schema"
