@@ -196,43 +196,6 @@ def triplet_batches(
         last = batch["triplet_id"][-1].as_py()
 
 
-def grouped_batches(store: Store, build_id: str, split: Split, *, size: int = 2_000) -> Iterator[pa.Table]:
-    """Yield the triplets of one split as one row an anchor, at most `size` anchors at a time; at least one table.
-
-    Returns:
-        Columns anchor_id, anchor, pos, neg (lists of texts, each text once, in the order of their ids); ordered by
-        anchor_id.
-    """
-    last = ""
-    while True:
-        batch = store.table(
-            """
-            WITH split_triplets AS (
-                FROM triplets WHERE build_id = $build AND split = $split
-            ), page AS (
-                SELECT DISTINCT anchor_id FROM split_triplets WHERE anchor_id > $last ORDER BY anchor_id LIMIT $size
-            ), wanted AS (
-                SELECT DISTINCT anchor_id, positive_id AS chunk_id, 'pos' AS side
-                FROM split_triplets SEMI JOIN page USING (anchor_id)
-                UNION ALL
-                SELECT DISTINCT anchor_id, negative_id, 'neg' FROM split_triplets SEMI JOIN page USING (anchor_id)
-            )
-            SELECT wanted.anchor_id, any_value(anchors.text) AS anchor,
-                   list(chunks.text ORDER BY wanted.chunk_id) FILTER (side = 'pos') AS pos,
-                   list(chunks.text ORDER BY wanted.chunk_id) FILTER (side = 'neg') AS neg
-            FROM wanted JOIN anchors ON anchors.anchor_id = wanted.anchor_id
-            JOIN chunks ON chunks.chunk_id = wanted.chunk_id
-            GROUP BY wanted.anchor_id ORDER BY wanted.anchor_id
-            """,
-            {"build": build_id, "split": split, "last": last, "size": size},
-        )
-        if batch.num_rows or not last:
-            yield batch
-        if batch.num_rows < size:
-            return
-        last = batch["anchor_id"][-1].as_py()
-
-
 def build_labels(store: Store, build_id: str) -> pa.Table:
     """Return the labels that a build froze, with texts.
 

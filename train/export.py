@@ -1,59 +1,96 @@
-"""Builds as files that trainers read without a line of conversion."""
+"""Builds as files that trainers and evaluators read without a line of conversion."""
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
 
-from store.builds import Build, Split, build_labels, grouped_batches, triplet_batches
+from store.build_rows import known_scorers, little_memory
+from store.builds import Build
 from store.database import Store
-from store.errors import UsageError
-from store.judgments import judge_configs
-from store.policies import Policy, get_policy_by_id
+from store.errors import MissingError, UsageError
+from store.policies import get_policy_by_id
+from store.progress import Progress, silent
+from train.exports import FormatName
+from train.exports.formats import FORMATS
+from train.exports.grades import label_scores
+from train.exports.manifest import Manifest, file_hashes, read_manifest, write_manifest
+from train.exports.source import Source
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Format = Literal["triplets", "grouped"]
-
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What an export says about itself: the content of `manifest.json`, where it lies, and whether it is new there."""
-
-    folder: Path
-    body: Mapping[str, object]
-    is_new: bool
+NEGATIVES = 3  # of a row of fixed width, as `mine_hard_negatives` of sentence-transformers has it
+LABELS = "labels"  # in the place of a model's name: the scores are what the labels are worth
 
 
-def export(store: Store, build: Build, out: Path, *, format: Format = "triplets") -> Manifest:
-    """Write a build into the folder `out`: each split as JSON Lines and as Parquet, and a manifest.
+def export(
+    store: Store,
+    build: Build,
+    out: Path,
+    *,
+    format: FormatName = "triplet",
+    scores: str | None = None,
+    negatives: int | None = None,
+    licence: str = "",
+    progress: Progress = silent,
+) -> Manifest:
+    """Write a build into the folder `out`, each split by itself, with a manifest; see `train.exports.formats`.
 
-    `triplets` has the columns anchor, positive, negative and no other, in the order that sentence-transformers
-    expects; `grouped` has anchor, pos, neg, the latter two lists. A split without a triplet gets no file. The same
-    build gives the same bytes (of Parquet, with the same pyarrow). The folder appears whole or not at all.
+    A file without a row is not made. The same build gives the same bytes. The folder appears whole or not at all.
+
+    Args:
+        store: where the build is.
+        build: what to write.
+        out: the folder to make; may be there if it is empty, or holds just this.
+        format: one of `FORMATS`.
+        scores: `labels`, or the name of a model that scored the pairs, or the beginning of it; pairs that it has not
+            scored are left out.
+        negatives: the number of negatives of each row, for formats of a fixed width.
+        licence: what the user says of the texts.
+        progress: told of rows.
 
     Raises:
-        UsageError: `out` is a file, cannot be written, or is a folder that holds something else.
+        UsageError: `out` is a file, cannot be written, or is a folder that holds something else; or the format has no
+            place for scores or for a number of negatives.
+        MissingError: no model, or more than one, with scores is called so; or nothing is left to write.
+        InvalidDataError: the build does not meet the limits of the format.
     """
-    with _appearing(out) as unfinished:
-        files: dict[str, dict[str, object]] = {}
-        for split in get_args(Split):
-            for file, rows in _write_split(store, build.build_id, split, format, unfinished).items():
-                files[file] = {"rows": rows, "sha256": _sha256(unfinished / file)}
-        body = _manifest(store, build, format, files)
-        text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
-        (unfinished / MANIFEST).write_text(text, encoding="utf-8")
+    chosen = FORMATS[format]
+    if scores is not None and not chosen.takes_scores:
+        takers = ", ".join(name for name, other in FORMATS.items() if other.takes_scores)
+        raise UsageError(f"the format {format} has no place for scores; these have: {takers}")
+    if negatives is not None and not chosen.fixed_width:
+        takers = ", ".join(name for name, other in FORMATS.items() if other.fixed_width)
+        raise UsageError(f"--negatives is for rows of a fixed width ({takers}), and those of {format} have none")
+    if negatives is not None and negatives < 1:
+        raise UsageError(f"a row with {negatives} negatives is none: at least 1")
+    policy = get_policy_by_id(store, build.policy_id)
+    scored = label_scores(policy) if scores == LABELS else scores and _scorer(store, scores, policy.name)
+    with _appearing(out) as unfinished, little_memory(store):
+        source = Source(store, build, policy, unfinished, scored or None, negatives or NEGATIVES, progress=progress)
+        progress.start(f"write {format}", None)
+        chosen.write(source)
+        if not source.rows:
+            why = "; ".join(f"{count} {what}" for what, count in source.left_out.items())
+            raise MissingError(
+                f"build {build.build_id} has nothing to write as {format}" + (f" (left out: {why})" if why else ""),
+                hint=f"uncited build --policy {policy.name}",
+            )
+        body = write_manifest(source, format, licence)
         is_new = not _already_there(unfinished, out)
     return Manifest(out, body, is_new)
+
+
+def _scorer(store: Store, name: str, policy_name: str) -> str:
+    """Return the whole name of the model whose name is, or begins, so."""
+    known = known_scorers(store)
+    found = [scorer for scorer in known if scorer == name] or [scorer for scorer in known if scorer.startswith(name)]
+    if len(found) != 1:
+        what = "no model" if not found else f"{len(found)} models"
+        there = f"there are scores by: {'; '.join(known)}" if known else "no model has scored pairs yet"
+        raise MissingError(
+            f"{what} with scores by the name {name!r}; {there}", hint=f"uncited triage --policy {policy_name}"
+        )
+    return found[0]
 
 
 @contextmanager
@@ -69,7 +106,7 @@ def _appearing(out: Path) -> Iterator[Path]:
         if not out.exists() or not any(out.iterdir()):
             os.replace(unfinished, out)
     except OSError as error:
-        raise UsageError(f"cannot write the export to {out}: {error.strerror}") from error
+        raise UsageError(f"cannot write the export to {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -80,95 +117,14 @@ def _already_there(made: Path, out: Path) -> bool:
     Raises:
         UsageError: `out` holds something else.
     """
-    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if not found:
+    if not out.exists() or not any(out.iterdir()):
         return False
-    same = found == sorted(path.name for path in made.iterdir()) and all(
-        (out / name).is_file() and _sha256(out / name) == _sha256(made / name) for name in found
-    )
-    if not same:
+    found = file_hashes(out)
+    if found != file_hashes(made):
+        theirs = read_manifest(out)
+        names = f"{', '.join([*found][:3])}{' ...' if len(found) > 3 else ''}"
         raise UsageError(
-            f"{out} already holds something else ({', '.join(found[:3])}{' ...' if len(found) > 3 else ''})",
+            f"{out} already holds something else ({'another export' if theirs else names})",
             hint="name another folder with --out, or remove this one",
         )
     return True
-
-
-def _write_split(store: Store, build_id: str, split: Split, format: Format, folder: Path) -> dict[str, int]:
-    """Write one split in both file formats, a batch at a time; return the number of rows of each file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if format == "triplets":
-        batches = triplet_batches(store, build_id, split)
-        fields = [pa.field(name, pa.string(), nullable=False) for name in ("anchor", "positive", "negative")]
-    else:
-        batches = grouped_batches(store, build_id, split)
-        lists = pa.list_(pa.field("element", pa.string(), nullable=False))
-        fields = [pa.field("anchor", pa.string(), nullable=False)]
-        fields += [pa.field(name, lists, nullable=False) for name in ("pos", "neg")]
-    schema = pa.schema(fields)
-    rows = 0
-    lines_file, table_file = folder / f"{split}.jsonl", folder / f"{split}.parquet"
-    with lines_file.open("w", encoding="utf-8", newline="\n") as lines:
-        with pq.ParquetWriter(table_file, schema, compression="zstd") as tables:
-            for batch in batches:
-                wanted = batch.select(schema.names).cast(schema)
-                tables.write_table(wanted)
-                lines.writelines(_lines(wanted))
-                rows += wanted.num_rows
-    if not rows:
-        lines_file.unlink()
-        table_file.unlink()
-        return {}
-    return {lines_file.name: rows, table_file.name: rows}
-
-
-def _lines(table: "pa.Table") -> Iterator[str]:
-    for row in table.to_pylist():
-        yield json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _manifest(store: Store, build: Build, format: Format, files: Mapping[str, object]) -> dict[str, object]:
-    """Say where the rows come from. Nothing in it depends on the moment, so it is the same whenever it is written."""
-    policy = get_policy_by_id(store, build.policy_id)
-    used = build.settings["judges"]
-    assert isinstance(used, dict)
-    configs = judge_configs(store)
-    return {
-        "uncited": version("uncited"),
-        "format": format,
-        "build": {"build_id": build.build_id, **build.settings},
-        "policy": _policy(policy, build.settings["policy_version"]),
-        "judges": [
-            {"judge_id": judge_id, "labels": used[judge_id], "config": json.loads(configs[judge_id])}
-            for judge_id in sorted(used)
-        ],
-        "labels": _label_counts(store, build.build_id),
-        "files": files,
-    }
-
-
-def _policy(policy: Policy, version: object) -> dict[str, object]:
-    return {
-        "name": policy.name,
-        "version": version,  # as it was numbered then
-        "policy_id": policy.policy_id,
-        "labelling_fingerprint": policy.labelling_fingerprint,
-        "training_fingerprint": policy.training_fingerprint,
-        "question": policy.question,
-        "roles": {label.name: label.role for label in policy.labels},
-    }
-
-
-def _label_counts(store: Store, build_id: str) -> list[dict[str, object]]:
-    """Count the labels behind a build by split, label and who gave them."""
-    keys = ["split", "label", "role", "source"]
-    counted = build_labels(store, build_id).group_by(keys).aggregate([("pair_id", "count")])
-    ordered = counted.sort_by([(key, "ascending") for key in keys]).rename_columns({"pair_id_count": "pairs"})
-    return list(ordered.select([*keys, "pairs"]).to_pylist())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
