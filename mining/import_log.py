@@ -245,7 +245,7 @@ def _batches(
                 reject(line, read)
         elif reject or job.dry_run or not bad.count:
             batch.append(read)
-            held += len(line.content) + sum(len(chunk.text) for chunk in read.retrieved)
+            held += max(len(line.content), sum(len(chunk.text) for chunk in read.retrieved))
             if held >= _BATCH_CHARACTERS or len(batch) >= _BATCH_INTERACTIONS:
                 yield batch
                 batch, held = [], 0

@@ -24,7 +24,7 @@ _TEXTS_AT_A_TIME = 512  # so that what is computed of them stays in a processor'
 
 _FOLDED_BELOW = 0x3000  # code points that the table holds; there are scripts without spaces from there on
 _SPACE, _ODD = 0, 0xFFFF
-_MULTIPLIER = 0x9E3779B97F4A7C15  # odd; 2^64 divided by the golden ratio
+MULTIPLIER = 0x9E3779B97F4A7C15  # odd; 2^64 divided by the golden ratio
 
 
 class Sketches(NamedTuple):
@@ -103,13 +103,11 @@ def _sketch_codes(codes: "np.ndarray", ends: "np.ndarray") -> "tuple[np.ndarray,
     padded = np.concatenate([hashes, np.zeros(SHINGLE_WORDS, np.uint64)])
     run_hashes = np.zeros(len(owners), np.uint64)
     for place in range(SHINGLE_WORDS):
-        word = padded[begin + place]
-        if place:
-            word = np.where(place < counts[owners], word, np.uint64(0))
-        run_hashes = run_hashes * np.uint64(_MULTIPLIER) + word
+        word = np.where(place < counts[owners], padded[begin + place], np.uint64(0))
+        run_hashes = run_hashes * np.uint64(MULTIPLIER) + word
         run_hashes ^= run_hashes >> np.uint64(29)
     marks = np.zeros((len(ends), BITS), bool)
-    marks[owners, (run_hashes * np.uint64(_MULTIPLIER)) >> np.uint64(64 - BITS.bit_length() + 1)] = True
+    marks[owners, (run_hashes * np.uint64(MULTIPLIER)) >> np.uint64(64 - BITS.bit_length() + 1)] = True
     return np.packbits(marks, axis=1).view(np.uint64), runs.astype(np.int32), counts
 
 
@@ -138,7 +136,7 @@ def _powers_of(size: int) -> "tuple[np.ndarray, np.ndarray]":
         factors[0] = 1
         return np.cumprod(factors)
 
-    return powers(_MULTIPLIER), powers(pow(_MULTIPLIER, -1, 2**64))
+    return powers(MULTIPLIER), powers(pow(MULTIPLIER, -1, 2**64))
 
 
 def _powers(count: int) -> "tuple[np.ndarray, np.ndarray]":

@@ -110,13 +110,13 @@ def add_prepared(store: Store, rows: Prepared, *, import_id: str) -> Added:
         _without(known, table) for table in (rows.interactions, rows.retrievals, rows.signals)
     )
     store.insert("anchors", rows.anchors)  # what known interactions hold is known, too
-    chunks = store.insert("chunks", rows.chunks)
-    store.insert("chunk_names", rows.chunk_names)
+    chunks = _append_new(store, "chunks", rows.chunks, "chunk_id")
+    _append_new(store, "chunk_names", rows.chunk_names, "external_id, chunk_id")
     imported = pa.array([import_id] * interactions.num_rows, pa.string())
     store.insert("interactions", interactions.append_column("import_id", imported))
-    added = store.insert("retrievals", retrievals)
+    store.append("retrievals", retrievals)
     store.append("signals", signals)
-    return Added(interactions.num_rows, rows.told - interactions.num_rows, chunks, added)
+    return Added(interactions.num_rows, rows.told - interactions.num_rows, chunks, retrievals.num_rows)
 
 
 def _interaction_id(interaction: Interaction, ids: Mapping[str, str]) -> str:
@@ -201,6 +201,17 @@ def _known(store: Store, interactions: pa.Table) -> pa.ChunkedArray:
     with store.view_of("asked", interactions.select(["interaction_id"])):
         known = store.table("SELECT interaction_id FROM asked SEMI JOIN interactions USING (interaction_id)")
     return known["interaction_id"]
+
+
+def _append_new(store: Store, table: str, rows: pa.Table, key: str) -> int:
+    """Add the rows whose key `table` does not hold; return how many. No two of `rows` may share a key."""
+    if not rows.num_rows:
+        return 0
+    columns = ", ".join(rows.column_names)
+    incoming = rows  # noqa: F841 (DuckDB finds it by the name of the variable)
+    sql = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming ANTI JOIN {table} USING ({key})"
+    ((added,),) = store.connection.execute(sql).fetchall()
+    return int(added)
 
 
 def _without(known: pa.ChunkedArray, rows: pa.Table) -> pa.Table:
