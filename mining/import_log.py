@@ -74,7 +74,7 @@ def import_files(
     _check_arguments(files, corpus, rejects, skip_invalid)
     columns = mapping or {}
     again = _command(files, corpus, format, columns, citations)
-    job = _Job(store, parse_citations(citations) if citations else None, again, dry_run, progress)
+    job = _Job(store, citations, parse_citations(citations) if citations else None, again, dry_run, progress)
     with planned(files, format, columns, corpus) as plan:
         return _import_all(job, plan, columns, lambda file: (rejects or _beside(file)) if skip_invalid else None)
 
@@ -105,7 +105,7 @@ def import_frame(
     """
     import pyarrow as pa
 
-    job = _Job(store, parse_citations(citations) if citations else None, "", dry_run, progress)
+    job = _Job(store, citations, parse_citations(citations) if citations else None, "", dry_run, progress)
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         try:
             frame.to_parquet(file.name, index=False)
@@ -128,7 +128,7 @@ def _import_all(
             try:
                 if found.refusal:
                     raise found.refusal
-                with opened_reading(found, given, beside, texts) as reading:
+                with opened_reading(found, given, beside, texts, job.citations) as reading:
                     imported.append(_import_one(job, reading, texts, None if job.dry_run else rejects(found.file)))
             except InvalidDataError as error:
                 refused.append(error)
@@ -142,6 +142,7 @@ class _Job:
     """What holds for all files of one command."""
 
     store: Store
+    citations: str | None  # where they stand, as the user wrote it
     how: Citations | None
     again: str  # the command that takes the good lines
     dry_run: bool

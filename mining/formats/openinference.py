@@ -81,7 +81,7 @@ def _span(line: int, raw: dict[str, Any], resource: dict[str, Any]) -> Found:
         kind=_KINDS.get(kind, "other"),
         line=line,
         time=_time(raw),
-        query=text_in(asked, QUERY_KEYS),
+        query=_text(attributes, asked, "input.mime_type", QUERY_KEYS),
         answer=_answer(attributes) if kind in _ANSWERING else None,
         documents=documents,
         notes=tuple(_notes(attributes, raw.get("events"))),
@@ -145,7 +145,16 @@ def _answer(attributes: dict[str, Any]) -> str | None:
         for key, value in attributes.items()
         if key.startswith("llm.output_messages.") and key.endswith(".message.content")
     ]
-    return text_in(written, ANSWER_KEYS) if written else text_in(attributes.get("output.value"), ANSWER_KEYS)
+    if written:
+        return text_in(written, ANSWER_KEYS)
+    return _text(attributes, attributes.get("output.value"), "output.mime_type", ANSWER_KEYS)
+
+
+def _text(attributes: dict[str, Any], value: object, mime_type: str, keys: tuple[str, ...]) -> str | None:
+    """Return the text of a value; what is said to be plain text is not taken for JSON."""
+    if isinstance(value, str) and attributes.get(mime_type) == "text/plain":
+        return value if value.strip() else None
+    return text_in(value, keys)
 
 
 def _notes(attributes: dict[str, Any], events: Any) -> Iterator[Note]:  # noqa: ANN401 (whatever JSON holds)

@@ -40,7 +40,8 @@ def _sample(entry: Entry) -> Iterator[Line]:
     wanted = _contexts(found, "reference_contexts", "reference_context_ids", problems)
     texts = {text: name for name, text in retrieved.items() if text is not None}
     relevant = {name if name in retrieved else texts.get(text or "", name): text for name, text in wanted.items()}
-    query = text_in(found.get("user_input"), QUERY_KEYS)
+    asked = found.get("user_input")
+    query = text_in(asked, QUERY_KEYS) if isinstance(asked, list) else asked  # several turns are a list of messages
     yield line_of(
         entry.line,
         {

@@ -30,7 +30,9 @@ class Reading:
 
 
 @contextlib.contextmanager
-def opened_reading(found: Found, given: Given, beside: tuple[str, ...], corpus: Corpus | None) -> Iterator[Reading]:
+def opened_reading(
+    found: Found, given: Given, beside: tuple[str, ...], corpus: Corpus | None, citations: str | None = None
+) -> Iterator[Reading]:
     """Open one main file of a plan.
 
     Args:
@@ -38,10 +40,12 @@ def opened_reading(found: Found, given: Given, beside: tuple[str, ...], corpus: 
         given: what other files say.
         beside: fingerprints of those.
         corpus: the texts of chunks that are named by id only.
+        citations: where the user says that citations stand: the same bytes then say something else.
     """
     given = replace(given, corpus=corpus)
     texts = corpus.fingerprint if corpus else None
-    told = [found.format.name, beside, dict(given.mapping)]
+    told: list[object] = [] if found.format is NATIVE else [found.format.name, beside, dict(given.mapping)]
+    told += [citations] if citations else []
     if found.format is HF:
         folder = Path(found.file)
         mark = hf_dataset.fingerprint(folder)
@@ -59,15 +63,14 @@ def opened_reading(found: Found, given: Given, beside: tuple[str, ...], corpus: 
         return
     with contextlib.ExitStack() as stack:
         log = found.held or stack.enter_context(opened(found.file))
-        native = found.format is NATIVE
         yield Reading(
             name=log.name,
             path=None if found.held else os.path.abspath(log.name),
             fingerprint=log.fingerprint,
-            import_id=content_id("import", log.fingerprint, texts, *([] if native else told)),
+            import_id=content_id("import", log.fingerprint, texts, *told),
             size=log.size,
             format_name=found.format.name,
             why=found.why,
             cites=found.format.cites,
-            lines=log.lines if native else lambda read: found.format.read(log, given, read),
+            lines=log.lines if found.format is NATIVE else lambda read: found.format.read(log, given, read),
         )

@@ -37,6 +37,8 @@ Row = tuple[int, dict[str, Any]]
 
 def _recognises(sample: Sample) -> str | None:
     columns = sample.columns
+    if not columns and sample.objects and {"text", "chunk_id"} & sample.objects[0].keys():
+        columns = tuple(sample.objects[0])
     if not columns and sample.lines and (_CSV_NAME.search(sample.name) or "query" in _header(sample.lines[0])):
         columns = tuple(_header(sample.lines[0]))
     if columns and ("query" in columns or _CSV_NAME.search(sample.name)):

@@ -18,13 +18,7 @@ def text_in(value: Any, keys: tuple[str, ...], depth: int = 0) -> str | None:  #
     if depth > _DEEPEST:
         return None
     if isinstance(value, str):
-        stripped = value.strip()
-        if stripped[:1] in ("{", "[", '"'):
-            try:
-                return text_in(json.loads(stripped), keys, depth + 1)
-            except (ValueError, RecursionError):
-                return value
-        return value if stripped else None
+        return _in_string(value, keys) if depth == 0 else value if value.strip() else None
     if isinstance(value, list):
         return _in_list(value, keys, depth)
     if not isinstance(value, dict):
@@ -35,6 +29,17 @@ def text_in(value: Any, keys: tuple[str, ...], depth: int = 0) -> str | None:  #
         if (found := text_in(value.get(key), keys, depth + 1)) is not None:
             return found
     return None
+
+
+def _in_string(value: str, keys: tuple[str, ...]) -> str | None:
+    """Unpack what was logged as JSON in a string; a string within that is a text, whatever it looks like."""
+    stripped = value.strip()
+    if stripped[:1] in ("{", "[", '"'):
+        try:
+            return text_in(json.loads(stripped), keys, 1)
+        except (ValueError, RecursionError):
+            return value
+    return value if stripped else None
 
 
 def _in_list(values: list[Any], keys: tuple[str, ...], depth: int) -> str | None:
