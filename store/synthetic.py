@@ -377,3 +377,16 @@ def synthetic_purposes(store: Store) -> dict[str, Purpose]:
     """Map the id of every anchor that a model wrote to what it was written for."""
     found = store.table("SELECT anchor_id, purpose FROM synthetic_anchors")
     return dict(zip(found["anchor_id"].to_pylist(), found["purpose"].to_pylist(), strict=True))
+
+
+def synthetic_in_build(store: Store, build_id: str) -> list[dict[str, object]]:
+    """Return the queries of a build that a model wrote: anchor_id, query, purpose, split; ordered by anchor_id."""
+    return store.rows(
+        """
+        SELECT DISTINCT anchor_id, anchors.text AS query, purpose, split
+        FROM build_labels JOIN pairs USING (pair_id) JOIN anchors USING (anchor_id)
+        JOIN synthetic_anchors USING (anchor_id)
+        WHERE build_id = ? ORDER BY anchor_id
+        """,
+        [build_id],
+    )

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from store.synthetic import (
 )
 from tests import labelled_store
 from tests.labelled_store import distinct, fill, pair, question, review
+from train.export import export
 from train.held_out import read_held_out
 from train.triplets import build
 
@@ -188,3 +190,16 @@ def test_only_questions_written_for_examples_may_be_examples_and_only_when_peopl
     anchors = {found.anchor for found in people_labelled(store, policy)}
     assert shown in anchors
     assert not anchors & {*hidden, judged_only}
+
+
+def test_an_export_names_them(store: Store, policy: Policy, tmp_path: Path) -> None:
+    plain = export(store, build(store, policy).build, tmp_path / "plain")
+    assert "synthetic" not in plain.body
+    for_test = write_and_review(store, policy, 100, "evaluation")
+    for_training = write_and_review(store, policy, 200, "training")
+    told = export(store, build(store, policy).build, tmp_path / "told").body["synthetic"]
+    assert isinstance(told, list)
+    assert {(row["query"], row["purpose"], row["split"]) for row in told} == {
+        (for_test, "evaluation", "test"),
+        (for_training, "training", "train"),
+    }

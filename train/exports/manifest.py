@@ -14,6 +14,7 @@ from store.database import Store
 from store.errors import InvalidDataError, MissingError
 from store.judgments import judge_configs
 from store.policies import Policy
+from store.synthetic import synthetic_in_build
 from train.exports import FormatName
 from train.exports.grades import grades, lowest_positive
 from train.exports.left_out import left_out_of_build
@@ -64,6 +65,7 @@ def write_manifest(source: Source, format: FormatName, licence: str) -> dict[str
         "judges": _judges(store, build),
         "certificates": certificate_bodies(store, _strings(build.settings.get("certificates"))),
         "labels": label_counts(store, build.build_id),
+        **({"synthetic": written} if (written := synthetic_in_build(store, build.build_id)) else {}),
         "scores": _scores(source),
         "left_out": [*left_out_of_build(store, build), *({"what": w, "count": n} for w, n in source.left_out.items())],
         "shared_by_train_and_test": shared_texts(store, build.build_id),
