@@ -44,6 +44,7 @@ def mine(
                 "sources": counts,
                 "interactions": log.interactions,
                 "without_positive": log.without_positive,
+                "shared": log.shared,
                 "new": log.new,
                 "removed": log.removed,
                 "mined": mined,
@@ -58,6 +59,9 @@ def mine(
             f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
             f" {log.new} candidates new, {log.removed} withdrawn"
         )
+        if log.shared:
+            title = "Chunks that several answers to one query had before them"
+            session.out.table(title, ("answers", "taken up by", "pairs"), log.shared)
         if mined:
             _say(session, mined)
         session.out.note("Chunks that repeat a positive never become negatives; nobody needs to look at them.")

@@ -10,10 +10,12 @@ from store.errors import MissingError
 from store.policies import Policy
 from store.progress import Progress, silent
 from store.retrievals import (
+    SharedVotes,
     chunks_by_anchor,
     count_interactions,
     count_without,
     put_log_candidates,
+    shared_votes,
 )
 
 
@@ -35,6 +37,7 @@ class MineResult:
     sources: tuple[SourceCount, ...]
     interactions: int
     without_positive: int  # interactions none of whose chunks carries a signal that suggests a positive
+    shared: tuple[SharedVotes, ...]  # chunks that several answers to one query had before them
     new: int
     removed: int
 
@@ -44,9 +47,10 @@ def mine(store: Store, policy: Policy, *, progress: Progress = silent) -> MineRe
 
     A chunk that carries a signal which the policy maps to a label with the role positive (negative) is a candidate
     positive (negative) with that signal as its source; where signals of one pair contradict each other, the heavier
-    side wins by the policy's weights, and a tie is a candidate positive. A retrieved chunk without any is a candidate
-    negative with the source `uncited`. A chunk that equals or nearly equals a candidate positive of the same anchor is
-    flagged. Chunks of a kind that the policy does not cover are left out.
+    side wins by the policy's weights, and a tie is a candidate positive. What one interaction takes up is no candidate
+    negative of another with the same query. A retrieved chunk without any signal is a candidate negative: its source is
+    `same-document` where a positive is from the same document, else `uncited`. A chunk that equals or nearly equals a
+    candidate positive of the same anchor is flagged. Chunks of a kind that the policy does not cover are left out.
 
     Args:
         store: where the logs are.
@@ -66,7 +70,8 @@ def mine(store: Store, policy: Policy, *, progress: Progress = silent) -> MineRe
     return MineResult(
         sources=tuple(SourceCount(**row) for row in candidate_counts(store, policy.name)),  # type: ignore[arg-type]
         interactions=interactions,
-        without_positive=count_without(store, [signal for signal, vote in votes.items() if vote > 0], policy.kinds),
+        without_positive=count_without(store, votes, policy.kinds),
+        shared=tuple(shared_votes(store, votes, policy.kinds)),
         new=mined.new,
         removed=mined.removed,
     )

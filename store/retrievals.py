@@ -8,16 +8,39 @@ import pyarrow as pa
 from store.database import Store
 
 UNCITED = "uncited"  # source of the chunks that carry none of a policy's signals
+SAME_DOCUMENT = "same-document"  # source of those among them that are a part of the document of a candidate positive
+CLICKED_THEN_LEFT = "clicked_then_left"  # what mining makes of a click and a short stay; see docs/interactions.md
+SHORT_STAY_S = 10  # seconds of `dwell`
 
 # Chunks of the kinds that a policy covers; those kinds are the rows of `covered`, none meaning all.
 _COVERED = "(FROM chunks WHERE NOT EXISTS (FROM covered) OR kind IN (SELECT kind FROM covered))"
 
+# What happened to the chunks of each interaction, under the signals of a policy. A click is `clicked_then_left`, where
+# the policy names that, when the longest stay was short or `left` was told, no earlier than the click.
+_CARRIED = f"""
+    told AS (
+        SELECT interaction_id, chunk_id, signal, value, happened_at
+        FROM signals SEMI JOIN {_COVERED} USING (chunk_id) WHERE value > 0
+    ), gone AS (
+        SELECT interaction_id, chunk_id FROM told GROUP BY interaction_id, chunk_id
+        HAVING bool_or(signal = 'clicked') AND '{CLICKED_THEN_LEFT}' IN (SELECT signal FROM votes) AND (
+            max(value) FILTER (signal = 'dwell') < {SHORT_STAY_S}
+            OR bool_or(signal = 'left') AND coalesce(
+                max(happened_at) FILTER (signal = 'left') >= max(happened_at) FILTER (signal = 'clicked'), true
+            )
+        )
+    ), carried AS (
+        SELECT DISTINCT interaction_id, chunk_id, signal FROM (
+            SELECT interaction_id, chunk_id, signal
+            FROM told ANTI JOIN (SELECT *, 'clicked' AS signal FROM gone) USING (interaction_id, chunk_id, signal)
+            UNION ALL SELECT interaction_id, chunk_id, '{CLICKED_THEN_LEFT}' FROM gone
+        ) SEMI JOIN votes USING (signal)
+    )
+"""
+
 # What the signals of a pair say together, over all interactions of its anchor: a weighted vote, a tie being positive.
 _VOTED = f"""
-    carried AS (
-        SELECT DISTINCT interaction_id, chunk_id, signal
-        FROM signals SEMI JOIN votes USING (signal) SEMI JOIN {_COVERED} USING (chunk_id) WHERE value > 0
-    ), voted AS (
+    {_CARRIED}, voted AS (
         SELECT anchor_id, chunk_id,
                CASE WHEN max(weight) > 0 AND round(sum(weight), 9) >= 0 THEN 'positive' ELSE 'negative' END AS proposed
         FROM carried JOIN votes USING (signal) JOIN interactions USING (interaction_id)
@@ -31,16 +54,49 @@ def count_interactions(store: Store) -> int:
     return store.count("SELECT count(*) FROM interactions")
 
 
-def count_without(store: Store, signals: Sequence[str], kinds: Sequence[str] = ()) -> int:
-    """Count the interactions none of whose chunks (of these kinds) carries one of `signals`, with a value above 0."""
-    with store.view_of("named", _names(signals)), store.view_of("covered", _kinds(kinds)):
+def count_without(store: Store, votes: Mapping[str, float], kinds: Sequence[str] = ()) -> int:
+    """Count the interactions none of whose chunks (of these kinds) carries a signal with a vote above zero."""
+    with store.view_of("votes", _weights(votes)), store.view_of("covered", _kinds(kinds)):
         return store.count(
             f"""
-            SELECT count(*) FROM interactions ANTI JOIN (
-                FROM signals SEMI JOIN named USING (signal) SEMI JOIN {_COVERED} USING (chunk_id) WHERE value > 0
-            ) USING (interaction_id)
+            WITH {_CARRIED} SELECT count(*) FROM interactions
+            ANTI JOIN (FROM carried JOIN votes USING (signal) WHERE weight > 0) USING (interaction_id)
             """
         )
+
+
+class SharedVotes(NamedTuple):
+    """How many chunks that stood before several answers to one query were taken up by how many of them."""
+
+    answers: int  # interactions of one query whose lists hold the chunk; two or more
+    positive: int  # those of them in which it carries a signal that suggests a positive
+    pairs: int
+
+
+def shared_votes(store: Store, votes: Mapping[str, float], kinds: Sequence[str] = ()) -> list[SharedVotes]:
+    """Count, for the chunks that several interactions of one query hold, in how many of them each was taken up."""
+    with store.view_of("votes", _weights(votes)), store.view_of("covered", _kinds(kinds)):
+        rows = store.rows(
+            f"""
+            WITH {_CARRIED}, taken AS (
+                SELECT DISTINCT interaction_id, chunk_id, true AS taken FROM carried JOIN votes USING (signal)
+                WHERE weight > 0
+            ), asked AS (
+                FROM interactions SEMI JOIN (
+                    SELECT anchor_id FROM interactions GROUP BY anchor_id HAVING count(*) > 1
+                ) USING (anchor_id)
+            ), listed AS (
+                SELECT DISTINCT anchor_id, interaction_id, chunk_id FROM retrievals JOIN asked USING (interaction_id)
+                SEMI JOIN {_COVERED} USING (chunk_id)
+            ), counted AS (
+                SELECT count(*) AS answers, count(taken) AS positive
+                FROM listed LEFT JOIN taken USING (interaction_id, chunk_id) GROUP BY anchor_id, chunk_id
+            )
+            SELECT answers, positive, count(*) AS pairs FROM counted WHERE answers > 1
+            GROUP BY answers, positive ORDER BY answers, positive DESC
+            """
+        )
+    return [SharedVotes(*(int(str(value)) for value in row.values())) for row in rows]
 
 
 def chunks_by_anchor(store: Store, votes: Mapping[str, float], kinds: Sequence[str] = ()) -> pa.Table:
@@ -103,12 +159,22 @@ _MINED = f"""
     WITH {_VOTED}, listed AS (
         SELECT interaction_id, chunk_id, rank, score FROM retrievals SEMI JOIN {_COVERED} USING (chunk_id)
         QUALIFY row_number() OVER (PARTITION BY interaction_id, chunk_id ORDER BY rank) = 1
+    ), documents AS (
+        SELECT DISTINCT anchor_id, document FROM voted JOIN chunk_names USING (chunk_id)
+        WHERE proposed = 'positive' AND document IS NOT NULL
+    ), neighbours AS (
+        SELECT DISTINCT anchor_id, chunk_id, true AS neighbour
+        FROM listed JOIN interactions USING (interaction_id) JOIN chunk_names USING (chunk_id)
+        SEMI JOIN documents USING (anchor_id, document)
     )
-    SELECT {_PAIR_ID} AS pair_id, anchor_id, chunk_id, coalesce(signal, '{UNCITED}') AS source, interaction_id,
-           CASE WHEN signal IS NULL THEN 'negative' ELSE proposed END AS proposed, rank, score, duplicate_of, similarity
+    SELECT {_PAIR_ID} AS pair_id, anchor_id, chunk_id,
+           coalesce(signal, CASE WHEN neighbour AND voted.proposed IS NULL THEN '{SAME_DOCUMENT}' ELSE '{UNCITED}' END)
+               AS source,
+           interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score, duplicate_of, similarity
     FROM listed JOIN interactions USING (interaction_id)
     LEFT JOIN carried USING (interaction_id, chunk_id)
     LEFT JOIN voted USING (anchor_id, chunk_id)
+    LEFT JOIN neighbours USING (anchor_id, chunk_id)
     LEFT JOIN repeated USING (anchor_id, chunk_id)
 """
 
@@ -121,8 +187,10 @@ def put_log_candidates(
     """Put every retrieval forward under a policy, in place of what an earlier run made of the logs.
 
     A chunk is put forward once for each signal of `votes` that it carries (value above zero) in an interaction, as
-    what all signals of the pair suggest together; one that carries none is a candidate negative with the source
-    `uncited`. A chunk that one list holds twice stands once, at its best rank.
+    what all signals of the pair suggest together; one that carries none there has the source `uncited`, and is a
+    candidate negative unless it carries one in another interaction of the anchor. Where it carries none anywhere, and
+    is a part of the document of a candidate positive, its source is `same-document`. A chunk that one list holds twice
+    stands once, at its best rank.
 
     Call it inside `store.transaction()`. Rows that say the same as before are not written again.
 
@@ -164,10 +232,6 @@ def put_log_candidates(
     )
     store.execute("DROP TABLE mined; DROP TABLE uncovered")
     return Mined(store.count("SELECT count(*) FROM candidates") - kept, before - kept)
-
-
-def _names(signals: Sequence[str]) -> pa.Table:
-    return pa.table({"signal": _strings(signals)})
 
 
 def _kinds(kinds: Sequence[str]) -> pa.Table:

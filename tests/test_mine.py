@@ -3,6 +3,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,75 @@ def test_what_one_interaction_cites_is_no_negative_of_another_with_the_same_quer
         {"proposed": "positive", "sources": ["cited", "uncited"]}
     ]
     assert _duplicates(store) == {}  # a chunk is no repetition of itself
+
+
+def test_votes_on_a_chunk_are_counted_over_the_answers_to_one_query(store: Store) -> None:
+    _log(store, "q", ["a", "b", "c"], [("cited", 0), ("clicked", 1)], "first")
+    _log(store, "q", ["c", "a", "b"], [("cited", 1)], "second")
+    _log(store, "q", ["a", "d"], [("cited", 1)], "third")
+    _log(store, "r", ["a", "b"], [("cited", 0)])
+    result = mine(store, _policy(cited="answers", clicked="answers"))
+    # a: 2 of 3 answers; b: 1 of 2 (a click); c: none of 2; d stood before one answer only
+    assert [tuple(shared) for shared in result.shared] == [(2, 1, 1), (2, 0, 1), (3, 2, 1)]
+    negatives = {
+        (query, chunk) for query, chunk, _, proposed in _candidates(store, _policy()) if proposed == "negative"
+    }
+    assert negatives == {("q", "c"), ("r", "b")}
+
+
+def test_a_chunk_of_the_same_document_as_a_positive_has_a_source_of_its_own(store: Store) -> None:
+    texts = {"cited": "d1", "next": "d1", "also": "d1", "elsewhere": "d2", "nowhere": None, "down": "d1"}
+    retrieved = tuple(Retrieved(text, n, text, None, "text", doc) for n, (text, doc) in enumerate(texts.items(), 1))
+    other = (Retrieved("other", 1, "other", document="d1"), Retrieved("mine", 2, "mine", document="d3"))
+    told = (Signal("cited", "cited"), Signal("thumbs_down", "down"))
+    log = [Interaction("q", retrieved, told, 1), Interaction("r", other, (Signal("cited", "mine"),), 2)]
+    with store.transaction():
+        add_interactions(store, log, import_id="test")
+    mine(store, _policy(cited="answers", thumbs_down="off"))
+    assert {(query, chunk): source for query, chunk, source, _ in _candidates(store, _policy())} == {
+        ("q", "cited"): "cited",
+        ("q", "next"): "same-document",
+        ("q", "also"): "same-document",
+        ("q", "elsewhere"): "uncited",
+        ("q", "nowhere"): "uncited",
+        ("q", "down"): "thumbs_down",
+        ("r", "other"): "uncited",
+        ("r", "mine"): "cited",
+    }
+
+
+_EARLY, _LATE = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("told", "source"),
+    [
+        ([("clicked", 1.0, None)], "clicked"),
+        ([("clicked", 1.0, None), ("dwell", 9.5, None)], "clicked_then_left"),
+        ([("clicked", 1.0, None), ("dwell", 9.5, None), ("dwell", 40.0, None)], "clicked"),
+        ([("clicked", 1.0, None), ("dwell", 0.0, None)], "clicked"),  # zero: it was not measured
+        ([("clicked", 1.0, None), ("left", 1.0, None)], "clicked_then_left"),
+        ([("clicked", 1.0, _EARLY), ("left", 1.0, _LATE)], "clicked_then_left"),
+        ([("clicked", 1.0, _LATE), ("left", 1.0, _EARLY)], "clicked"),  # and came back
+        ([("left", 1.0, None)], "uncited"),
+        ([("ignored", 1.0, None)], "ignored"),
+    ],
+)
+def test_a_click_and_a_short_stay_are_a_signal_of_their_own(
+    store: Store, told: list[tuple[str, float, datetime | None]], source: str
+) -> None:
+    retrieved = (Retrieved("c", 1, "a chunk"), Retrieved("d", 2, "another"))
+    signals = tuple(Signal(name, "c", value, moment) for name, value, moment in told)
+    with store.transaction():
+        add_interactions(store, [Interaction("q", retrieved, signals, 1)], import_id="test")
+    policy = _policy(clicked="answers", clicked_then_left="off", ignored="off")
+    result = mine(store, policy)
+    proposed = "positive" if source == "clicked" else "negative"
+    assert ("q", "a chunk", source, proposed) in _candidates(store, policy)
+    assert result.without_positive == (source != "clicked")
+    mine(store, _policy(clicked="answers"))  # a policy that does not name it takes the click for a click
+    names = {row[2] for row in _candidates(store, policy) if row[1] == "a chunk"}
+    assert names == ({"clicked"} if told[0][0] == "clicked" else {"uncited"})
 
 
 def test_interactions_without_a_positive_signal_are_counted_and_still_put_forward(store: Store) -> None:

@@ -14,7 +14,8 @@ from store.policies import Policy, Role
 from store.propagation import Propagate
 from store.synthetic import Purpose, synthetic_purposes
 from train.alike import Alike, alike_chunks, alike_queries
-from train.labelled import Labelled, usable_labels, without_hidden_positives
+from train.guard import Guarded, without_hidden_positives, without_test_texts
+from train.labelled import Labelled, usable_labels
 from train.splits import Groups, Split, assign_splits, split_groups
 from train.statistics import Share, clopper_pearson
 
@@ -27,8 +28,8 @@ class BuildResult:
     """A build and what went into it.
 
     `counts` is a flat table for people, in the order of the pipeline. The candidates are the sum of: human_positives,
-    human_negatives, propagated_positives, propagated_negatives, judge_positives, judge_negatives, guarded, duplicates,
-    excluded, undecided, unreviewed.
+    human_negatives, propagated_positives, propagated_negatives, judge_positives, judge_negatives, guarded,
+    kept_from_training, duplicates, excluded, undecided, unreviewed.
 
     - candidates: pairs put forward under the policy
     - human_*, propagated_*, judge_*: labels in the build, by who gave them; what people gave a duplicate is propagated
@@ -41,9 +42,9 @@ class BuildResult:
     - queries: with a label in the build; without_positive and without_negative give labels but no triplets
     - groups: queries that must stay together; largest_group: its number of queries
     - documents_in_both: source documents with a positive in both splits (they stood behind too many queries)
-    - kept_from_training: train triplets left out because their negative is (nearly) a positive of a test query
-    - shared_negatives: chunks that are negative for a test query and stand in a train triplet; the collection is the
-      same on both sides, as it is in use
+    - kept_from_training: labels of train queries whose chunk is (nearly) a text of the test split; left out
+    - shared_negatives: chunks that are negative for a test query and stand in a train triplet; only where the two
+      splits may share chunks
     - triplets_train, triplets_test
     - synthetic_*, where a model wrote some of the queries: of those counted above, the queries, their labels and their
       triplets; and synthetic_left_out, labels of questions for evaluation that hang together with questions for
@@ -76,14 +77,15 @@ def build(
     uncertified: bool = False,
     test_share: float = 0.3,
     negatives_per_positive: int = NEGATIVES_PER_POSITIVE,
+    shared_chunks: bool = False,
     seed: int = 0,
 ) -> BuildResult:
     """Make a build of a policy from the labels as they stand, and store it; from the same labels it is the same build.
 
     For each query every positive meets up to `negatives_per_positive` of its negatives: those that people labelled
     before the others, best-ranked first, and starting further down the list for each positive, so that all are used
-    where there are enough positives. Queries are split by group (see `train.splits`), and nothing that a test query is
-    to find, or nearly that, stands anywhere in the train triplets.
+    where there are enough positives. Queries are split by group (see `train.splits`), and no text of the test split, or
+    nearly that, stands anywhere in the train split.
 
     Args:
         store: where the labels are, and where the build goes.
@@ -94,11 +96,13 @@ def build(
         uncertified: use all of a judge's labels, though nobody knows how many of them are wrong.
         test_share: of the queries, from 0 (no test split) to below 1.
         negatives_per_positive: at most so many triplets a positive.
+        shared_chunks: let a chunk that a test query is not to find stand in the train split too, as it is in use,
+            where all queries search one collection.
         seed: another seed splits otherwise.
 
     Raises:
-        MissingError: no candidates, no labels, no query that has both a positive and a negative, or no certificate
-            that holds.
+        MissingError: no candidates, no labels, no query that has both a positive and a negative, no certificate that
+            holds, or nothing to train on that the test split does not hold.
         InvalidDataError: all queries hang together, so that no test can be held back.
         UsageError: `test_share` or `negatives_per_positive` out of range, or `uncertified` without `judge_labels`.
     """
@@ -118,7 +122,8 @@ def build(
     )
     chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
     queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
-    labelled, guarded = without_hidden_positives(labelled, chunks, queries)
+    hidden = without_hidden_positives(labelled, chunks, queries)
+    labelled = hidden.kept
     positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
     usable = positives.keys() & negatives.keys()
     if not usable:
@@ -131,12 +136,19 @@ def build(
     groups, splits = _split(labelled, positives, usable, queries, chunks, written, test_share, seed)
     torn = sum(row.anchor_id in groups.torn for row in labelled)
     labelled = [row for row in labelled if row.anchor_id not in groups.torn]
+    tested = without_test_texts(labelled, splits, chunks, shared_chunks=shared_chunks)
+    _count_labels(counts, labelled, hidden, tested)
+    labelled = tested.kept
     positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
-    _count_labels(counts, labelled, guarded)
     triplets = _triplets(positives, negatives, splits, negatives_per_positive)
-    kept = _without_test_positives(triplets, positives, splits, chunks)
-    _count_split(counts, labelled, groups, splits, chunks, kept, len(triplets) - len(kept))
-    _count_synthetic(counts, labelled, kept, written, torn)
+    if not any(triplet.split == "train" for triplet in triplets):
+        raise MissingError(
+            f"every train query of policy {policy.name!r} shares chunks with test queries, so that nothing is left to"
+            f" train on ({tested.left_out} labels are held back)",
+            hint=f"uncited build --policy {policy.name} --shared-chunks",
+        )
+    _count_split(counts, labelled, groups, splits, chunks, triplets)
+    _count_synthetic(counts, labelled, triplets, written, torn)
     settings: dict[str, object] = {
         "policy_version": policy.version,
         "resolution": resolution,
@@ -146,13 +158,16 @@ def build(
         "certificates": list(certified.certificate_ids),
         "test_share": test_share,
         "negatives_per_positive": negatives_per_positive,
+        "shared_chunks": shared_chunks,
         "seed": seed,
         "judges": Counter(row.judge_id for row in labelled if row.judge_id),
         "reviewers": Counter(name for row in labelled if row.source == "human" for name in row.reviewers),
         "unlinked_documents": groups.unlinked_documents,
         "counts": counts,
+        "examples_left_out": {"guarded": hidden.examples, "kept_from_training": tested.examples},
     }
-    stored, is_new = add_build(store, policy.policy_id, settings, _label_table(labelled, groups, splits), _table(kept))
+    labels = _label_table(labelled, groups, splits)
+    stored, is_new = add_build(store, policy.policy_id, settings, labels, _table(triplets))
     return BuildResult(stored, is_new, counts, clopper_pearson(counts["uncited_relevant"], counts["uncited_reviewed"]))
 
 
@@ -214,30 +229,14 @@ def _triplets(
     return triplets
 
 
-def _without_test_positives(
-    triplets: list[_Triplet],
-    positives: Mapping[str, list[str]],
-    splits: Mapping[str, Split],
-    chunks: Alike,
-) -> list[_Triplet]:
-    """Leave out train triplets whose negative is, or nearly repeats, what a test query is to find.
-
-    A train positive cannot be: the groups see to that.
-    """
-    held_back = {
-        like
-        for anchor, own in positives.items()
-        if splits[anchor] == "test"
-        for chunk_id in own
-        for like in chunks.of(chunk_id)
-    }
-    return [t for t in triplets if t.split == "test" or chunks.representative[t.negative_id] not in held_back]
-
-
-def _count_labels(counts: dict[str, int], labelled: list[Labelled], guarded: int) -> None:
-    tally = Counter((row.source, row.role) for row in labelled)
+def _count_labels(counts: dict[str, int], labelled: list[Labelled], hidden: Guarded, tested: Guarded) -> None:
+    tally = Counter((row.source, row.role) for row in tested.kept)
     turned = Counter((row.proposed, row.role) for row in labelled)
-    uncited = [row for row in labelled if row.source == "human" and "uncited" in row.sources and not row.duplicate_of]
+    uncited = [
+        row
+        for row in labelled
+        if row.source == "human" and not row.duplicate_of and {"uncited", "same-document"} & {*row.sources}
+    ]
     counts |= {
         "human_positives": tally["human", "positive"],
         "human_negatives": tally["human", "negative"],
@@ -247,7 +246,8 @@ def _count_labels(counts: dict[str, int], labelled: list[Labelled], guarded: int
         "judge_negatives": tally["judge", "negative"],
         "promoted": turned["negative", "positive"],
         "demoted": turned["positive", "negative"],
-        "guarded": guarded,
+        "guarded": hidden.left_out,
+        "kept_from_training": tested.left_out,
         "uncited_reviewed": len(uncited),
         "uncited_relevant": sum(row.role == "positive" for row in uncited),
     }
@@ -260,7 +260,6 @@ def _count_split(
     splits: Mapping[str, Split],
     chunks: Alike,
     triplets: list[_Triplet],
-    kept_from_training: int,
 ) -> None:
     with_role = {role: {row.anchor_id for row in labelled if row.role == role} for role in ("positive", "negative")}
     sides = defaultdict(set)
@@ -278,7 +277,6 @@ def _count_split(
         "groups": len(set(groups.of.values())),
         "largest_group": max(Counter(groups.of.values()).values()),
         "documents_in_both": sum(len(found) == 2 for found in sides.values()),
-        "kept_from_training": kept_from_training,
         "shared_negatives": sum(not chunks.of(chunk_id).isdisjoint(in_training) for chunk_id in in_test),
         "triplets_train": made["train"],
         "triplets_test": made["test"],
