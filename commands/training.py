@@ -37,6 +37,9 @@ def build(
     ] = False,
     test_share: Annotated[float, typer.Option(help="Share of the queries held back for evaluation.")] = 0.3,
     negatives: Annotated[int, typer.Option(help="At most so many negatives for each positive.")] = 16,
+    shared_chunks: Annotated[
+        bool, typer.Option("--shared-chunks", help="Train also on chunks that test queries have as negatives.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Splits otherwise.")] = 0,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -56,6 +59,7 @@ def build(
             uncertified=uncertified,
             test_share=test_share,
             negatives_per_positive=negatives,
+            shared_chunks=shared_chunks,
             seed=seed,
         )
         if session.out.json(result):

@@ -1,6 +1,6 @@
 """The labels that a build may use: whose they are, what role they have, and why the others stay out."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,7 +9,6 @@ from store.errors import MissingError
 from store.labels import LabelSource, Resolution, labelled_candidates
 from store.policies import Policy, Role
 from store.propagation import Propagate
-from train.alike import Alike
 
 
 class Labelled(NamedTuple):
@@ -94,22 +93,3 @@ def _why_left_out(role: Role | None, *, usable: bool, is_duplicate: bool) -> str
     if role is None:
         return "undecided"
     return "excluded" if role == "excluded" else None
-
-
-def without_hidden_positives(labelled: list[Labelled], chunks: Alike, queries: Alike) -> tuple[list[Labelled], int]:
-    """Leave out negatives that equal or nearly repeat a positive of the same query, however that query is written.
-
-    Returns:
-        What remains, and how many were left out.
-    """
-    positives = defaultdict(set)
-    for row in labelled:
-        if row.role == "positive":
-            positives[queries.representative[row.anchor_id]].add(row.chunk_id)
-    kept = [
-        row
-        for row in labelled
-        if row.role == "positive"
-        or not chunks.any_alike(row.chunk_id, positives[queries.representative[row.anchor_id]])
-    ]
-    return kept, len(labelled) - len(kept)
