@@ -5,6 +5,8 @@ import uncited  # the standard library is all it needs until a workspace is open
 uncited.log("interactions.jsonl", query, retrieved=[{"chunk_id": "a", "text": "..."}], cited=["a"])
 tracer_provider.add_span_processor(uncited.span_processor("spans.jsonl"))  # or by OpenTelemetry
 
+uncited.import_frame("my-workspace", frame, mapping={"query": "question", "text": "passages"})  # of pandas
+
 with uncited.open("my-workspace") as store: ...
 dataset = uncited.load_build("my-workspace", policy="answers-the-question")
 dataset["train"]  # anchor, positive, negative: what SentenceTransformerTrainer takes
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+    import pandas as pd
+
+    from mining.import_result import ImportResult
     from store.database import Store
 
-__all__ = ["load_build", "log", "open", "span_processor"]
+__all__ = ["import_frame", "load_build", "log", "open", "span_processor"]
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
@@ -206,6 +211,25 @@ def open(workspace: str | Path) -> "Store":
     from store.workspace import open_workspace
 
     return open_workspace(Path(workspace)).open()
+
+
+def import_frame(
+    workspace: str | Path, frame: "pd.DataFrame", *, mapping: Mapping[str, str] | None = None
+) -> "ImportResult":
+    """Import a pandas DataFrame whose rows are interactions or retrieved chunks; see docs/formats.md, tables.
+
+    Args:
+        workspace: its folder.
+        frame: its index is not read.
+        mapping: field of uncited -> column, for the columns that are not called as uncited does.
+
+    Raises:
+        store.errors.UserError: there is no workspace, or rows are bad, each named by its number; nothing came in then.
+    """
+    from mining.import_log import import_frame as import_into
+
+    with open(workspace) as store:
+        return import_into(store, frame, mapping=mapping)
 
 
 def load_build(workspace: str | Path, *, policy: str, build_id: str | None = None) -> "DatasetDict":

@@ -163,7 +163,8 @@ class _Seen:
     def note(self, batch: Sequence[Interaction]) -> None:
         for interaction in batch:
             for signal in interaction.signals:
-                self.signals[signal.name, signal.source, "chunks" if signal.chunk else "interactions"] += 1
+                happened = signal.value > 0
+                self.signals[signal.name, signal.source, "chunks" if signal.chunk else "interactions"] += happened
             if len(self.examples) < _EXAMPLES:
                 names = [signal.name for signal in interaction.signals]
                 others = tuple(dict.fromkeys(name for name in names if name != CITED))
@@ -209,7 +210,7 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
         format=kind,
         why=reading.why,
         citations=str(cited) or None if cited else None,
-        signals=tuple(SignalCount(*key, count) for key, count in sorted(seen.signals.items(), key=str)) if seen else (),
+        signals=tuple(SignalCount(*key, times) for key, times in sorted(seen.signals.items(), key=str)) if seen else (),
         examples=tuple(seen.examples) if seen and job.dry_run else (),
         problems=str(bad) if job.dry_run else "",
     )

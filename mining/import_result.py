@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SignalCount(NamedTuple):
-    """How often one source gave one signal. `about`: chunks, or interactions as a whole."""
+    """How often one source gave one signal, with a value above zero. `about`: chunks, or interactions as a whole."""
 
     signal: str
     source: str | None

@@ -114,6 +114,17 @@ def test_a_data_frame_is_imported_like_its_parquet_file(store: Store, tmp_path: 
         import_frame(store, frame.assign(question=["where?", 1]), mapping=mapping)
 
 
+def test_the_library_imports_a_data_frame_into_a_workspace(tmp_path: Path) -> None:
+    import pandas as pd
+
+    import uncited
+    from store.workspace import create_workspace
+
+    create_workspace(tmp_path / "workspace")
+    frame = pd.DataFrame({"question": ["a"], "text": [["x", "y"]]})
+    assert uncited.import_frame(tmp_path / "workspace", frame, mapping={"query": "question"}).retrievals == 2
+
+
 def test_a_data_frame_may_hold_one_chunk_a_row(store: Store) -> None:
     import pandas as pd
 
