@@ -227,7 +227,10 @@ def put_round_trips(store: Store, policy_name: str, decided: Sequence[RoundTrip]
 def count_accepted(store: Store, policy_name: str, purpose: Purpose) -> int:
     """Count the questions in use."""
     return store.count(
-        "SELECT count(*) FROM synthetic_anchors WHERE policy_name = ? AND purpose = ? AND accepted",
+        """
+        SELECT count(*) FROM synthetic_anchors SEMI JOIN anchors USING (anchor_id)  -- a text may have been forgotten
+        WHERE policy_name = ? AND purpose = ? AND accepted
+        """,
         [policy_name, purpose],
     )
 
