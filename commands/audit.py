@@ -81,21 +81,25 @@ def plan(
 def _print_outlook(out: "Output", found: "Outlook", max_error: float) -> None:
     from printing import percent
 
+    best = found.best
     known = f"{_NAMES[found.group]}: of {found.reviewed} reviewed at random the judge had {found.wrong} wrong"
-    best, surest = found.best, found.surest
-    if best:
-        sure = f" judged with confidence {best.min_confidence:g} or more" if best.min_confidence else ""
+    sure = f" judged with confidence {best.min_confidence:g} or more" if best.min_confidence else ""
+    if found.worthwhile:
         out.line(
-            f"{known}. Worth an audit are the {best.pairs:,}{sure}: reckoning with {percent(best.expected)} errors,"
-            f" {best.needed} reviews will certify them"
+            f"{known}. Worth an audit are the {best.pairs:,}{sure}, of which about {percent(best.expected)} are wrong:"
+            f" a certificate is to be expected with a chance of {percent(best.chance)}, after about"
+            f" {best.reviews} reviews"
         )
-    elif surest.needed is None:
+    elif found.hopeless:
         out.line(
-            f"{known}. Even of the {surest.pairs:,} that it is surest of it will have {percent(surest.expected)} wrong:"
-            f" it is not good enough to certify anything at {percent(max_error)}"
+            f"{known}. Even in the best part, the {best.pairs:,}{sure}, about {percent(best.expected)} are wrong: the"
+            f" judge is not good enough to certify anything at {percent(max_error)}"
         )
     else:
-        out.line(f"{known}. An audit would take nearly as many reviews as there are labels to be had: review them")
+        out.line(
+            f"{known}. An audit of the best part, the {best.pairs:,}{sure}, would be certified with a chance of"
+            f" {percent(best.chance)} and give {best.labels_a_review:.1f} labels a review: no more than plain reviewing"
+        )
 
 
 def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
@@ -104,14 +108,14 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     policy = result.policy
     waiting = sum(need.open for need in result.needs)
     shown = " --include-shown" if result.include_shown else ""
-    best = [found.best for found in result.outlooks if found.best]
+    worthwhile = [found.best for found in result.outlooks if found.worthwhile]
     if waiting:
         out.line("Pairs of the newest audits wait for a blind answer: those first.")
         out.next(f"uncited review push --policy {policy}")
-    elif best:
-        for region in best:
+    elif worthwhile:
+        for region in worthwhile:
             sure = f" --min-confidence {region.min_confidence:g}" if region.min_confidence else ""
-            out.next(f"uncited audit draw --policy {policy} --group {region.group}{sure} --size {region.needed}{shown}")
+            out.next(f"uncited audit draw --policy {policy} --group {region.group}{sure} --size {region.draw}{shown}")
     elif result.outlooks:
         out.line("No audit is worth while: review by hand what helps most, or take a better judge.")
         out.next(f"uncited review push --policy {policy}")
@@ -261,9 +265,9 @@ def certify(
         out.line(f"{result.outside} judged pairs lie outside of the audits: they say nothing about them.")
     if any(group.certificate_id for group in result.groups):
         out.next(f"uncited build --policy {policy} --judge-labels")
-    elif extensible := [group for group in result.groups if _more(group)]:
+    elif extensible := [group for group in result.groups if group.more]:
         for group in extensible:
-            out.next(f"uncited audit extend --policy {policy} --group {group.group} --size {_more(group)}")
+            out.next(f"uncited audit extend --policy {policy} --group {group.group} --size {group.more}")
     else:
         out.next(f"uncited audit plan --policy {policy} --max-error {max_error:g} --confidence {confidence:g}")
 
@@ -322,18 +326,11 @@ def _what_would_help(found: "GroupResult") -> str:
         return f"answering the {sample.open} that are open will do, if the judge is right about them"
     if reviews is None:
         return "more reviews will not help as long as errors turn up as they did: it takes a better judge or policy"
+    if found.more:
+        return f"{found.more} more reviews of this group would do, if errors turn up as they did so far"
     if 2 * reviews > sample.frame:
         return "an audit would have to review most of them, if errors turn up as they did so far"
-    if more := _more(found):
-        return f"{more} more reviews of this group would do, if errors turn up as they did so far"
     return f"a fresh audit with {reviews} reviews of this group would do, if errors turn up as they did so far"
-
-
-def _more(found: "GroupResult") -> int:
-    """Return by how many pairs the audit should be extended; 0: that is not worth while, or not possible."""
-    sample, reviews = found.finding.sample, found.reviews
-    possible = found.drawn and reviews is not None and not found.finish and 2 * reviews <= sample.frame
-    return max(0, reviews - sample.sampled) if possible and reviews is not None else 0
 
 
 def _statement(group: "Group", labels: int, least: float, reviews: int, bound: float, confidence: float) -> str:

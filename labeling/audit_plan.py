@@ -17,7 +17,7 @@ from store.errors import UsageError
 from store.labels import Resolution
 from store.policies import Policy
 
-PILOT = 40  # pairs that show whether a judge is worth an audit
+PILOT = 25  # pairs that show whether a judge is worth an audit
 
 
 class Need(NamedTuple):

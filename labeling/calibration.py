@@ -54,7 +54,7 @@ class Recalibration:
 
         if self.method == "logistic":
             (intercept,), (slope,) = self.parameters["intercept"], self.parameters["slope"]
-            return 1 / (1 + np.exp(-(intercept + slope * _logit(probabilities))))
+            return 1 / (1 + np.exp(-(intercept + slope * logits(probabilities))))
         if self.method == "isotonic":
             return np.interp(probabilities, self.parameters["said"], self.parameters["worth"])
         return probabilities
@@ -167,16 +167,16 @@ def _fit(method: str, said: "Floats", truth: "Flags") -> Recalibration:
     return logistic_map(said, truth) if method == "logistic" else _isotonic(said, truth)
 
 
-def logistic_map(said: "Floats", truth: "Flags") -> Recalibration:
-    """Fit a logistic map (Platt 1999) of probabilities, shape (n,), to what is true; few pairs change little."""
+def logistic_map(said: "Floats", truth: "Flags", *, ridge: float = _RIDGE) -> Recalibration:
+    """Fit a logistic map (Platt 1999) of probabilities, shape (n,), to what is true; with a high `ridge` less so."""
     import numpy as np
     from scipy.optimize import minimize
 
-    logits = _logit(said)
+    odds = logits(said)
 
     def loss(map_: "Floats") -> float:
-        score = map_[0] + map_[1] * logits
-        return float(np.sum(np.logaddexp(0, score) - truth * score) + _RIDGE * (map_[0] ** 2 + (map_[1] - 1) ** 2))
+        score = map_[0] + map_[1] * odds
+        return float(np.sum(np.logaddexp(0, score) - truth * score) + ridge * (map_[0] ** 2 + (map_[1] - 1) ** 2))
 
     found = minimize(loss, np.array([0.0, 1.0]), bounds=[(None, None), (0, None)], method="L-BFGS-B").x
     return Recalibration("logistic", {"intercept": [float(found[0])], "slope": [float(found[1])]})
@@ -244,7 +244,8 @@ def curve(said: "Floats", truth: "Flags") -> tuple[Bin, ...]:
     return tuple(found)
 
 
-def _logit(probabilities: "Floats") -> "Floats":
+def logits(probabilities: "Floats") -> "Floats":
+    """Return log-odds; of probabilities near 0 or 1, those of what is a little less so."""
     import numpy as np
 
     inside = np.clip(probabilities, _EDGE, 1 - _EDGE)

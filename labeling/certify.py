@@ -28,6 +28,7 @@ from store.policies import Policy
 
 MAX_ERROR = 0.05
 CONFIDENCE = 0.95
+WORTH_REVIEWING = 0.8  # the share of a group up to which an audit is extended; beyond it, one may as well review all
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class GroupResult:
     about the pairs drawn, and `sensitivity` the bound if it always hid an error (None without overlap). Where nothing
     is certified, `finish` tells that answering the open ones may do, and `reviews` how many blind ones would do if
     errors turn up as they did: all in all where the audit can be extended, else of a fresh one (None: none would).
+    `more` is by how many pairs the audit should be extended; 0: it cannot be, or that is not worth while.
     """
 
     group: Group
@@ -59,6 +61,7 @@ class GroupResult:
     disagreement: Disagreement
     sensitivity: float | None
     reviews: int | None
+    more: int
     finish: bool
 
 
@@ -136,6 +139,10 @@ def _certify_group(
         certificate_id = add_certificate(store, certificate)
     disagreement = _disagreement(store, policy, audit, group)
     again = level if audit.drawn else spent(1 - confidence, number + 1)
+    reviews = None if finding.holds else _reviews(finding.sample, max_error, again)
+    finish = not finding.holds and _all_open_right(audit, group, finding.sample.threshold, max_error, level)
+    worthwhile = reviews is not None and reviews <= WORTH_REVIEWING * finding.sample.frame
+    extensible = audit.drawn and not finish and worthwhile
     return GroupResult(
         group=group,
         audit_id=audit.audit_id,
@@ -147,8 +154,9 @@ def _certify_group(
         certificate_id=certificate_id,
         disagreement=disagreement,
         sensitivity=_sensitivity(finding.bound, disagreement),
-        reviews=None if finding.holds else _reviews(finding.sample, max_error, again),
-        finish=not finding.holds and _all_open_right(audit, group, finding.sample.threshold, max_error, level),
+        reviews=reviews,
+        more=max(0, reviews - finding.sample.sampled) if extensible and reviews is not None else 0,
+        finish=finish,
     )
 
 

@@ -108,10 +108,26 @@ def reviews_needed(
         return None
     drawn = np.arange(1, min(_MOST, population or _MOST) + 1)
     found = np.ceil(expected * drawn - 1e-9).astype(np.int64)
+    enough = np.flatnonzero(undercuts(found, drawn, max_error, population, alpha=alpha))
+    return int(drawn[enough[0]]) if len(enough) else None
+
+
+def undercuts(
+    found: "Counts", drawn: "Counts", max_error: float, population: int | None, *, alpha: float
+) -> "npt.NDArray[np.bool_]":
+    """Tell for each number of errors found among so many drawn whether the bound undercuts `max_error`.
+
+    The bound is that of what is left of the errors among what is left of the pairs, once those found have been taken
+    out of both. `found` and `drawn` may be of any shapes that go together; `population` None is very many.
+    """
+    import numpy as np
+
     if population is None:
         against = found * math.log(max_error) + (drawn - found) * math.log1p(-max_error)
+        fewer = found < max_error * drawn
     else:
         tolerated = np.floor(max_error * (population - found) + found + 1e-9).astype(np.int64)
         against = _log_sequence(found, drawn, tolerated + 1, population)
-    enough = np.flatnonzero(_log_expected(found, drawn) + math.log(alpha) >= against)
-    return int(drawn[enough[0]]) if len(enough) else None
+        fewer = found * population <= (tolerated + 1) * drawn
+    enough: npt.NDArray[np.bool_] = fewer & (_log_expected(found, drawn) + math.log(alpha) >= against)
+    return enough
