@@ -197,15 +197,20 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     return report
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--queries", type=int, default=500)
+    options.add_argument("--chunks", type=int, default=5000)
+    options.add_argument("--words", type=int, default=40, help="in a chunk")
+    options.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return options
+
+
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--chunks", type=int, default=5000)
-    parser.add_argument("--words", type=int, default=40, help="in a chunk")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     if arguments.part:
         measured(arguments.part, arguments.folder, arguments)
         return
