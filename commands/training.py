@@ -76,6 +76,9 @@ def build(
                 f"{share.successes} of {share.trials} reviewed uncited chunks are relevant: {percent(share.value)}"
                 f" (95 % interval {percent(share.low)} to {percent(share.high)})"
             )
+        held_back = result.counts["kept_from_training"]
+        if held_back and not shared_chunks:
+            out.note(f"{held_back} labels are kept from training, as the test split has their chunks (--shared-chunks)")
         out.note("This build is new." if result.is_new else "The same labels gave the same build: nothing changed.")
         out.next(f"uncited export --policy {policy} --out DIR", f"uncited train --policy {policy}")
 

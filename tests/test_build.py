@@ -19,7 +19,7 @@ from train.alike import Alike, alike_chunks, alike_queries
 from train.splits import assign_splits, split_groups
 from train.triplets import BuildResult, build
 
-LEFT_OUT = ("guarded", "duplicates", "excluded", "undecided", "unreviewed")
+LEFT_OUT = ("guarded", "kept_from_training", "duplicates", "excluded", "undecided", "unreviewed")
 USED = ("human_positives", "human_negatives", "judge_positives", "judge_negatives")
 
 
@@ -386,6 +386,7 @@ def retrieved_for(number: int) -> list[str]:
     reviewed=st.lists(st.lists(ANSWERS, min_size=6, max_size=6), min_size=3, max_size=len(QUERIES)),
     judged=st.lists(ANSWERS, min_size=6, max_size=6),
     judge_labels=st.booleans(),
+    shared_chunks=st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
 def test_under_any_labelling_nothing_leaks_and_no_negative_is_a_positive(
@@ -393,7 +394,9 @@ def test_under_any_labelling_nothing_leaks_and_no_negative_is_a_positive(
     reviewed: list[list[str | None]],
     judged: list[str | None],
     judge_labels: bool,
+    shared_chunks: bool,
 ) -> None:
+    asked = {"judge_labels": judge_labels, "uncertified": judge_labels, "shared_chunks": shared_chunks}
     with Store(tmp_path_factory.mktemp("any") / "uncited.duckdb") as store:
         policy, _ = add_policy(store, POLICY)
         for i, answers in enumerate(reviewed):
@@ -402,10 +405,10 @@ def test_under_any_labelling_nothing_leaks_and_no_negative_is_a_positive(
             review(store, QUERIES[i], {chunk: a for chunk, a in zip(chunks, answers, strict=True) if a})
             judge(store, QUERIES[i], {chunk: a for chunk, a in zip(chunks, judged, strict=True) if a})
         try:
-            result = build(store, policy, judge_labels=judge_labels, uncertified=judge_labels)
+            result = build(store, policy, **asked)
         except (MissingError, InvalidDataError):
             return
-        assert not build(store, policy, judge_labels=judge_labels, uncertified=judge_labels).is_new
+        assert not build(store, policy, **asked).is_new
         rows = build_labels(store, result.build.build_id).to_pylist()
         triplets = build_triplets(store, result.build.build_id).to_pylist()
         assert result.counts["candidates"] == sum(result.counts[name] for name in (*LEFT_OUT, *USED))
@@ -417,20 +420,23 @@ def test_under_any_labelling_nothing_leaks_and_no_negative_is_a_positive(
             own = positives[normalised(t["anchor"])]
             assert t["positive"] in own
             assert all(similarity(t["negative"], good) < NEAR_DUPLICATE for good in own)
-        _assert_parted(rows, triplets)
+        _assert_parted(rows, triplets, shared_chunks)
 
 
-def _assert_parted(rows: list[dict[str, str]], triplets: list[dict[str, str]]) -> None:
-    """No test query, and nothing that one is to find, stands in training: neither exactly nor nearly."""
+def _assert_parted(rows: list[dict[str, str]], triplets: list[dict[str, str]], shared_chunks: bool) -> None:
+    """No test query, and no chunk of one, stands in training, neither exactly nor nearly; where chunks may be shared,
+    none that a test query is to find."""
     split_of = {row["anchor"]: row["split"] for row in rows}
     asked = {split: {anchor for anchor, found in split_of.items() if found == split} for split in ("train", "test")}
     assert all(split_of[t["anchor"]] == t["split"] for t in triplets)
     for one, two in itertools.product(asked["train"], asked["test"]):
         assert not alike_queries({"1": one, "2": two}).any_alike("1", ["2"])
-    to_find = {row["chunk"] for row in rows if row["split"] == "test" and row["role"] == "positive"}
+    tested = {
+        row["chunk"] for row in rows if row["split"] == "test" and (row["role"] == "positive" or not shared_chunks)
+    }
     trained_on = {t[side] for t in triplets if t["split"] == "train" for side in ("positive", "negative")}
-    trained_on |= {row["chunk"] for row in rows if row["split"] == "train" and row["role"] == "positive"}
-    for one, two in itertools.product(to_find, trained_on):
+    trained_on |= {row["chunk"] for row in rows if row["split"] == "train"}
+    for one, two in itertools.product(tested, trained_on):
         assert similarity(one, two) < NEAR_DUPLICATE
     groups = defaultdict(set)
     for row in rows:
