@@ -1,7 +1,10 @@
 import csv
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +18,9 @@ from store.database import Store
 from store.errors import UsageError
 from store.ids import anchor_id, chunk_id
 from store.policies import Label, Policy, add_policy
+from store.workspace import create_workspace
 from tests.labelled_store import POLICY, distinct, fill, judge, log, question, review
+from tests.test_cli import REPOSITORY, from_json, run
 from train.export import export
 from train.exports.formats import FORMATS
 from train.exports.lines import json_lines, json_list, json_number, json_string
@@ -244,3 +249,54 @@ def test_datasets_loads_lines_as_they_are(store: Store, tmp_path: Path, monkeypa
         assert loaded["train"].column_names == columns
         assert loaded["train"].to_list() == lines(out / "train.jsonl")
         assert loaded["test"].to_list() == lines(out / "test.jsonl")
+
+
+# ------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A workspace with a build."""
+    workspace = create_workspace(tmp_path / "w")
+    settings_file = tmp_path / "w" / "uncited.toml"
+    settings_file.write_text('[export]\nlicence = "ask Ann"\n', encoding="utf-8")
+    with workspace.open() as store:
+        build(store, fill(store, 6))
+    return tmp_path / "w"
+
+
+def test_an_export_is_checked_against_its_manifest(built: Path) -> None:
+    shown = run("export", "--policy", "answers", "--out", "out", "--format", "beir", cwd=built)
+    assert "qrels/test.tsv" in shown.stdout
+    assert "stand on no scale" in shown.stderr
+    body = json.loads((built / "out" / "manifest.json").read_text("utf-8"))
+    assert body["licence"]["stated"] == "ask Ann"
+    assert "6 files" in run("export", "--verify", "out", cwd=built).stdout
+    assert from_json("export", "--verify", "w/out", cwd=built.parent)["files"] == len(body["files"])
+    (built / "out" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    (built / "out" / "queries.jsonl").unlink()
+    (built / "out" / "notes.txt").write_text("mine")
+    done = run("export", "--verify", "out", cwd=built, status=5)
+    assert "changed: qrels/test.tsv; missing: queries.jsonl; not in the manifest: notes.txt" in done.stderr
+    assert f"--build {body['build']['build_id']} --format beir" in done.stderr
+    (built / "out" / "manifest.json").write_text('{"files": 3}')
+    assert "is not what an export writes" in run("export", "--verify", "out", cwd=built, status=5).stderr
+    assert "is no export" in run("export", "--verify", "policies", cwd=built, status=4).stderr
+
+
+def test_what_cannot_be_written_is_said_and_nothing_is_left(built: Path) -> None:
+    assert "which build, and where to?" in run("export", "--policy", "answers", cwd=built, status=2).stderr
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); import cli; cli.main()"
+    command = [sys.executable, "-c", code, "export", "--policy", "answers", "--out", "full"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    (built / "uncited.duckdb.wal").unlink(missing_ok=True)
+    done = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "cannot write the export to full: File too large" in done.stderr
+    assert not list(built.glob("*full*"))
+
+
+def test_without_a_test_split_the_command_says_so(built: Path) -> None:
+    run("build", "--policy", "answers", "--test-share", "0", cwd=built)
+    done = run("export", "--policy", "answers", "--out", "out", cwd=built)
+    assert "The build has no test split" in done.stderr
