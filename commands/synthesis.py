@@ -33,6 +33,7 @@ def synthesize(
     quiet: QuietOption = False,
 ) -> None:
     """Have a model write questions about chunks, and keep those that find their chunk and are answered by it."""
+    from labeling.synthesis import BUDGET_SPENT, INTERRUPTED
     from labeling.synthesis import synthesize as write
     from labeling.synthesis_estimate import estimate_synthesis
     from mining.round_trip import retriever
@@ -68,9 +69,9 @@ def synthesize(
         if not session.out.json(result):
             _print_result(session.out, result)
             session.out.next(f"uncited review push --policy {policy}")
-    if result.stopped == "interrupted":
+    if result.stopped == INTERRUPTED:
         raise typer.Exit(130)
-    if result.stopped == "the budget is spent":
+    if result.stopped == BUDGET_SPENT:
         raise typer.Exit(ProviderError.exit_code)
 
 

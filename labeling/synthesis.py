@@ -55,6 +55,8 @@ _SHORTEST, _LONGEST = 40, 8000  # characters of a chunk that is asked about
 _LARGEST_ROUND = 400  # requests
 _LEAST_USABLE = 0.1  # questions a request; so many more are asked for at most where most are no good
 
+INTERRUPTED, BUDGET_SPENT = "interrupted", "the budget is spent"
+
 Retrieve = Callable[[Sequence[Waiting]], Sequence[Retrieval]]
 
 
@@ -237,9 +239,9 @@ class _Work:
         if budget and self.left_usd is not None:
             self.left_usd = max(0.0, self.left_usd - budget.spent_usd)
         if written.interrupted:
-            self.result.stopped = "interrupted"
+            self.result.stopped = INTERRUPTED
         elif written.budget_spent:
-            self.result.stopped = "the budget is spent"
+            self.result.stopped = BUDGET_SPENT
 
     def _say_why_there_is_nothing_to_ask(self) -> None:
         if not asked_before(self.store, self.policy.name):
@@ -316,9 +318,9 @@ class _Work:
         if self.left_usd is not None:  # where it is not known what the judge cost, nothing more is risked
             self.left_usd = 0.0 if judged.cost_usd is None else max(0.0, self.left_usd - judged.cost_usd)
         if judged.interrupted:
-            result.stopped = "interrupted"
+            result.stopped = INTERRUPTED
         elif judged.budget_spent:
-            result.stopped = "the budget is spent"
+            result.stopped = BUDGET_SPENT
 
 
 def _found(retrieval: Retrieval) -> bool:

@@ -20,6 +20,8 @@ _MINED = """
     )
 """
 
+_LOT = "('0x' || left(md5($seed || interaction_id), 8))::BIGINT / 4294967296.0"  # from 0 to below 1
+
 
 class Traffic(NamedTuple):
     """Interactions that the monitor has not come by: those that it can look at, and those that are not mined yet."""
@@ -87,21 +89,28 @@ def monitor_seed(store: Store, policy_name: str) -> str | None:
 
 
 def draw_traffic(store: Store, policy_name: str, *, share: float, seed: str) -> int:
-    """Draw each interaction that the monitor has not come by with the chance `share`; return how many were drawn.
+    """Draw interactions, so that each one has had the chance `share` or more; return how many were drawn by this call.
 
-    Chance is a hash of the seed and the interaction, so one interaction's lot hangs on no other.
+    An interaction's lot is a hash of the seed and its id: it hangs on no other and never changes, so that the same
+    share draws of new traffic only, and a larger one of older traffic too.
     """
     before = _drawn(store, policy_name)
+    parameters = {"policy": policy_name, "seed": seed, "share": share, "now": datetime.now(UTC)}
     store.execute(
         f"""
         INSERT INTO monitored
         WITH {_MINED}
-        SELECT $policy, interaction_id,
-               ('0x' || left(md5($seed || interaction_id), 8))::BIGINT / 4294967296.0 < $share,
-               $share, $seed, $now
+        SELECT $policy, interaction_id, {_LOT} < $share, $share, $seed, $now
         FROM mined ANTI JOIN (FROM monitored WHERE policy_name = $policy) AS seen USING (interaction_id)
         """,
-        {"policy": policy_name, "seed": seed, "share": share, "now": datetime.now(UTC)},
+        parameters,
+    )
+    store.execute(
+        f"""
+        UPDATE monitored SET drawn = true, share = $share, considered_at = $now
+        WHERE policy_name = $policy AND NOT drawn AND {_LOT} < $share
+        """,
+        parameters,
     )
     return _drawn(store, policy_name) - before
 

@@ -124,6 +124,18 @@ def test_the_draw_is_random_is_kept_and_can_be_repeated(store: Store) -> None:
         assert row["drawn"] == (int(digits, 16) / 2**32 < 0.1)
 
 
+def test_a_larger_share_draws_from_older_traffic_too_and_a_smaller_one_takes_nothing_back(store: Store) -> None:
+    policy = log(store, *weeks())
+    with serving(judge_by_word) as stub:
+        none = monitor(store, policy, stub, share=0.0)
+        assert (none.new_traffic, none.drawn) == (12, 0)
+        some = monitor(store, policy, stub, share=0.5).drawn
+        assert monitor(store, policy, stub, share=0.5).drawn == 0
+        assert some + monitor(store, policy, stub, share=1.0).drawn == 12
+        assert monitor(store, policy, stub, share=0.1).drawn == 0
+    assert report(store, policy, depth=DEPTH).overall.measured == 12
+
+
 def test_a_dry_run_keeps_nothing_and_tells_the_very_draw_from_the_second_run_on(store: Store) -> None:
     policy = log(store, *weeks(20))
     settings = JudgeSettings(model="m", base_url="http://127.0.0.1:9/v1")

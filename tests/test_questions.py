@@ -92,13 +92,13 @@ AROUND: dict[str, Callable[[str], str]] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(QUESTIONS, st.sampled_from(sorted(FORMS)), st.sampled_from(sorted(AROUND)))
 def test_questions_come_out_as_they_went_in_whatever_the_form(found: list[str], form: str, around: str) -> None:
     assert list(parse_questions(AROUND[around](FORMS[form](found)))) == found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_no_answer_breaks_the_parser_and_what_comes_out_is_one_line_each(said: str) -> None:
     for question in parse_questions(said):

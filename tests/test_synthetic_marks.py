@@ -85,8 +85,8 @@ def test_questions_for_evaluation_are_tested_on_only_and_the_others_never(store:
     for_test = [write_and_review(store, policy, 100 + n, "evaluation") for n in range(4)]
     for_training = [write_and_review(store, policy, 200 + n, "training") for n in range(4)]
     for_examples = [write_and_review(store, policy, 300 + n, "few-shot") for n in range(4)]
-    for share in (0.0, 0.3, 0.9):
-        for seed in range(3):
+    for share in (0.0, 0.9):
+        for seed in range(2):
             found = splits(store, build(store, policy, test_share=share, seed=seed).build.build_id)
             assert {found[query] for query in for_test} == {"test"}
             assert {found[query] for query in for_training + for_examples} == {"train"}

@@ -1,4 +1,4 @@
--- Interactions that the monitor has come by, drawn into its sample or not. Append-only.
+-- Interactions that the monitor has come by, drawn into its sample or not; a larger share draws of the others later.
 CREATE TABLE monitored (
     policy_name VARCHAR NOT NULL,
     interaction_id VARCHAR NOT NULL,
