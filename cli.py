@@ -13,6 +13,7 @@ from commands import (
     argilla,
     audit,
     exporting,
+    forgetting,
     intake,
     judge,
     judge_batch,
@@ -65,6 +66,7 @@ app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(lineage.lineage)
 app.command()(verification.verify)
+app.command()(forgetting.forget)
 app.command()(workspace.status)
 app.command()(workspace.demo)
 

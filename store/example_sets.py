@@ -129,9 +129,14 @@ def put_example_set(store: Store, policy: Policy, rule: Mapping[str, object], pa
 
 
 def example_sets(store: Store, policy: Policy) -> list[str]:
-    """Return the ids of the sets frozen under a policy's question, the newest first."""
+    """Return the ids of the sets frozen under a policy's question, the newest first; without those that lost a text."""
     found = store.rows(
-        "SELECT example_set_id FROM example_sets WHERE labelling_fingerprint = ? ORDER BY frozen_at DESC, 1",
+        """
+        SELECT example_set_id FROM example_sets WHERE labelling_fingerprint = ? AND example_set_id NOT IN (
+            SELECT example_set_id FROM example_set_pairs JOIN pairs USING (pair_id)
+            WHERE anchor_id IN (SELECT forgotten_id FROM forgotten) OR chunk_id IN (SELECT forgotten_id FROM forgotten)
+        ) ORDER BY frozen_at DESC, 1
+        """,
         [policy.labelling_fingerprint],
     )
     return [str(row["example_set_id"]) for row in found]
@@ -141,7 +146,7 @@ def get_example_set(store: Store, example_set_id: str) -> ExampleSet:
     """Return a frozen set.
 
     Raises:
-        MissingError: this workspace has none of that id.
+        MissingError: this workspace has none of that id, or a text of it was forgotten.
     """
     found = store.rows("FROM example_sets WHERE example_set_id = ?", [example_set_id])
     if not found:
@@ -154,6 +159,10 @@ def get_example_set(store: Store, example_set_id: str) -> ExampleSet:
         """,
         [example_set_id],
     )
+    if pairs.num_rows < store.count(
+        "SELECT count(*) FROM example_set_pairs WHERE example_set_id = ?", [example_set_id]
+    ):
+        raise MissingError(f"a text of example set {example_set_id} was forgotten")
     return ExampleSet(
         example_set_id,
         str(found[0]["labelling_fingerprint"]),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.database import Store
+from store.forgotten import without_forgotten
 from store.ids import anchor_id, chunk_ids, content_id
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -105,6 +106,7 @@ def prepared(interactions: Sequence[Interaction]) -> Prepared:
 
 def add_prepared(store: Store, rows: Prepared, *, import_id: str) -> Added:
     """Add prepared interactions as `add_interactions` does."""
+    rows = without_forgotten(store, rows)
     known = _known(store, rows.interactions)
     interactions, retrievals, signals = (
         _without(known, table) for table in (rows.interactions, rows.retrievals, rows.signals)

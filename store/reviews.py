@@ -1,13 +1,14 @@
 """Reviews: what people answered about pairs. Append-only."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from store.database import Store
+from store.forgotten import pseudonyms
 from store.ids import content_id
 from store.policies import Policy
 
@@ -51,7 +52,13 @@ class Review:
 
 
 def add_reviews(store: Store, reviews: Sequence[Review]) -> int:
-    """Append reviews; return how many were new. Those fetched before are left alone."""
+    """Append reviews; return how many were new. Those fetched before are left alone.
+
+    Somebody who was forgotten stays so: their answers are added under the name that took the place of theirs.
+    """
+    renamed = pseudonyms(store, {review.reviewer for review in reviews})
+    if renamed:
+        reviews = [replace(review, reviewer=renamed.get(review.reviewer, review.reviewer)) for review in reviews]
     return store.insert(
         "reviews",
         pa.table(

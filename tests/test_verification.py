@@ -275,6 +275,8 @@ def test_columns_that_hold_ids_are_followed_or_known_to_lead_nowhere(store: Stor
         ("batches", "batch_id"),
         ("audit_questions", "audit_question_id"),
         ("build_alterations", "forgotten_id"),
+        ("batches", "submission_id"),
+        ("removed_triplets", "triplet_id"),
     }
 
 

@@ -166,9 +166,8 @@ def check_builds_content(store: Store) -> Checked:
     problems, unknown = [], 0
     builds = store.rows(
         """
-        SELECT build_id, build_id IN (
-            SELECT build_id FROM build_alterations JOIN forgotten USING (forgotten_id) WHERE kind = 'reviewer'
-        ) AS renamed FROM builds ORDER BY build_id
+        SELECT build_id, build_id IN (SELECT build_id FROM build_alterations WHERE settings_too) AS renamed
+        FROM builds ORDER BY build_id
         """
     )
     for build in builds:
