@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from datasets import DatasetDict
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-
-    import pandas as pd
 
     from mining.import_result import ImportResult
     from store.database import Store

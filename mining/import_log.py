@@ -76,6 +76,8 @@ def import_files(
     again = _command(files, corpus, format, columns, citations)
     job = _Job(store, citations, parse_citations(citations) if citations else None, again, dry_run, progress)
     with planned(files, format, columns, corpus) as plan:
+        if rejects and len(plan.mains) > 1:
+            raise UsageError(f"{rejects} can take the rejected lines of one file, not of {len(plan.mains)}")
         return _import_all(job, plan, columns, lambda file: (rejects or _beside(file)) if skip_invalid else None)
 
 
@@ -271,8 +273,6 @@ def _check_arguments(files: Sequence[str | Path], corpus: Path | None, rejects: 
     if rejects and not skip:
         again = shlex.join(["uncited", "import", *map(str, files), "--skip-invalid"])
         raise UsageError("a place for rejected lines is of use with --skip-invalid only", hint=again)
-    if rejects and len(files) > 1:
-        raise UsageError(f"{rejects} can take the rejected lines of one file, not of {len(files)}")
     every = [*map(str, files), *([str(corpus)] if corpus else [])]
     if every.count(STDIN) > 1:
         raise UsageError("standard input can be read once only")

@@ -79,6 +79,26 @@ def test_a_format_that_is_named_is_believed(store: Store, tmp_path: Path) -> Non
         import_files(store, [file], format="ragas", mapping={"query": "q"})
 
 
+def test_files_beside_a_named_format_are_still_known(store: Store, tmp_path: Path) -> None:
+    answer = {"topic_id": "q1", "topic": "q", "references": ["d1"], "answer": [{"text": "a", "citations": [0]}]}
+    answers = write_lines(tmp_path / "answers.jsonl", [{**answer, "run_id": "r"}])
+    run = write_text(tmp_path / "run.txt", "q1 Q0 d2 1 1.0 bm25\n")
+    corpus = write_lines(tmp_path / "corpus.jsonl", [{"_id": name, "text": name} for name in ("d1", "d2")])
+    bad = tmp_path / "bad.jsonl"
+    options: dict[str, Any] = {"corpus": corpus, "skip_invalid": True, "rejects": bad}
+    import_files(store, [run, answers], format="trec-rag", **options)  # one place for one file's rejected lines
+    assert [c["chunk_id"] for c in stored(store)[0]["retrieved"]] == ["d2", "d1"]
+
+
+def test_rows_with_an_id_and_a_text_are_no_queries(store: Store, tmp_path: Path) -> None:
+    table = write_lines(tmp_path / "a.jsonl", [{"id": "1", "query": "q", "text": "t"}])
+    assert import_files(store, [table]).files[0].format == "table"
+    other = write_lines(tmp_path / "b.jsonl", [{"id": "1", "text": "t", "question": "q2"}])
+    assert import_files(store, [other], mapping={"query": "question"}).interactions == 1
+    with pytest.raises(InvalidDataError, match="in no format that is known"):
+        import_files(store, [write_lines(tmp_path / "c.jsonl", [{"id": "1", "question": "q", "contexts": ["t"]}])])
+
+
 def test_every_format_is_documented() -> None:
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     for name in NAMES:

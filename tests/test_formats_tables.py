@@ -146,6 +146,19 @@ def test_hugging_face_data_sets_on_disk_come_split_by_split(store: Store, tmp_pa
     train, test = import_files(store, [tmp_path / "two"], mapping=mapping).files
     assert (train.file, train.known, test.known) == (str(tmp_path / "two" / "train"), 2, 1)
     assert [c["text"] for c in stored(store)[0]["retrieved"]] == [FLEAS, JUMPS]
+    arrow = tmp_path / "two" / "test" / "data-00000-of-00001.arrow"
+
+    class Growing:
+        def start(self, description: str, total: int | None) -> None:
+            with arrow.open("ab") as out:
+                out.write(b"\0")
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            pass
+
+    more = {**mapping, "interaction_id": "n"}  # so that it is read again
+    with pytest.raises(InvalidDataError, match="was written to while it was read"):
+        import_files(store, [tmp_path / "two" / "test"], mapping=more, progress=Growing())
     (tmp_path / "one" / "data-00000-of-00001.arrow").write_bytes(b"damaged")
     with pytest.raises(InvalidDataError, match="is no data set that can be read"):
         import_files(store, [tmp_path / "one"], mapping=mapping)

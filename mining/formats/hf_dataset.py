@@ -13,9 +13,11 @@ from mining.formats.parquet import as_json
 from mining.formats.source import Read
 from mining.formats.table import Row, check_columns, lines_of_rows
 from mining.log_lines import Line
-from store.errors import InvalidDataError
+from store.errors import InvalidDataError, UsageError
 
 _ROWS_AT_A_TIME = 1_000
+
+State = list[tuple[str, int, int]]
 
 
 def splits(folder: Path) -> list[Path]:
@@ -33,19 +35,26 @@ def splits(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of the bytes of a split's Arrow files, in the order of their names."""
+    """Return the SHA-256 of the bytes of a split's Arrow files, in the order of their names.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.arrow")):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
-def read_split(folder: Path, mapping: Mapping[str, str], read: Read) -> Iterator[Line]:
-    """Yield the interactions of one split. Progress is in rows.
+def read_split(folder: Path, before: State, mapping: Mapping[str, str], read: Read) -> Iterator[Line]:
+    """Yield the interactions of one split, whose files were as `before` says. Progress is in rows.
 
     Raises:
-        InvalidDataError: the data set is damaged, or lacks a column.
+        InvalidDataError: the data set is damaged, lacks a column, or was written to while it was read.
     """
     import datasets
 
@@ -64,6 +73,14 @@ def read_split(folder: Path, mapping: Mapping[str, str], read: Read) -> Iterator
             read(batch.num_rows)
 
     yield from lines_of_rows(rows(), mapping)
+    if state(folder) != before:
+        raise InvalidDataError(f"{folder} was written to while it was read; import it when it is complete")
+
+
+def state(folder: Path) -> State:
+    """Return the name, size and time of each Arrow file of a split."""
+    found = ((file.name, file.stat()) for file in sorted(folder.glob("*.arrow")))
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
 
 def count_rows(folder: Path) -> int:

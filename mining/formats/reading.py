@@ -48,7 +48,7 @@ def opened_reading(
     told += [citations] if citations else []
     if found.format is HF:
         folder = Path(found.file)
-        mark = hf_dataset.fingerprint(folder)
+        before, mark = hf_dataset.state(folder), hf_dataset.fingerprint(folder)
         yield Reading(
             name=str(folder),
             path=os.path.abspath(folder),
@@ -58,7 +58,7 @@ def opened_reading(
             format_name=found.format.name,
             why=found.why,
             cites=found.format.cites,
-            lines=lambda read: hf_dataset.read_split(folder, given.mapping, read),
+            lines=lambda read: hf_dataset.read_split(folder, before, given.mapping, read),
         )
         return
     with contextlib.ExitStack() as stack:

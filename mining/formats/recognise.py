@@ -173,7 +173,7 @@ def _found(file: str | Path, held: LogFile | None, wanted: Format | None) -> Fou
     except InvalidDataError as error:
         return Found(file, wanted or _NO_FORMAT, "", error, held)
     if wanted is None or not wanted.recognises(sample):
-        for side in _SIDES:
+        for side in _SIDES if wanted is None else _ABOUT.get(wanted.name, ()):
             if side.recognises(sample) and not _is_native(sample):
                 return Beside(file, side, held)
     if wanted:

@@ -9,6 +9,7 @@ import difflib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
             near = difflib.get_close_matches(column, columns, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             listed = ", ".join(columns) or "none"
-            again = f"uncited import {name} --map {field}={near[0] if near else 'COLUMN'}"
+            again = f"uncited import {shlex.quote(name)} --map {field}={near[0] if near else 'COLUMN'}"
             raise InvalidDataError(f"{name} has no column {column}{meant} (its columns: {listed})", hint=again)
     there = {field for field in _FIELDS if mapping.get(field, field) in columns}
     lacking = [] if "query" in there else ["query"]
@@ -103,7 +104,7 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
         options = " ".join(f"--map {field.split()[0]}=COLUMN" for field in lacking)
         raise InvalidDataError(
             f"{name} has no column for {' and '.join(lacking)} (its columns: {', '.join(columns) or 'none'})",
-            hint=f"uncited import {name} {options}",
+            hint=f"uncited import {shlex.quote(name)} {options}",
         )
 
 

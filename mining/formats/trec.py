@@ -50,8 +50,9 @@ def _is_qrels(sample: Sample) -> str | None:
 
 def _is_queries(sample: Sample) -> str | None:
     for found in sample.objects:
-        others = {"retrieved", "candidates", "answer", "references", "outputs", "reference"}
-        if first_text(found, *_QUERY_IDS) and first_text(found, *_QUERY_TEXTS) and not others & found.keys():
+        is_row = "query" in found and "text" in found  # of a table
+        is_more = is_row or "answer" in found or any(isinstance(value, list) for value in found.values())
+        if first_text(found, *_QUERY_IDS) and first_text(found, *_QUERY_TEXTS) and not is_more:
             return "its objects are queries: an id and a text"
     header = set(sample.lines[0].split("\t")) if sample.lines else set()
     pairs = all(line.count("\t") == 1 and not line.lstrip().startswith("{") for line in sample.lines)
