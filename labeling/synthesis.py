@@ -53,7 +53,8 @@ SCALES: Mapping[Purpose, int] = {"evaluation": 20, "few-shot": 200, "training": 
 _A_CHUNK: Mapping[Purpose, int] = {"evaluation": 1, "few-shot": 1, "training": 3}  # questions that are kept
 _SHORTEST, _LONGEST = 40, 8000  # characters of a chunk that is asked about
 _LARGEST_ROUND = 400  # requests
-_LEAST_USABLE = 0.1  # questions a request; so many more are asked for at most where most are no good
+_LEAST_USABLE = 0.1  # questions a request: a model that writes fewer good ones is not worth its money
+_PATIENCE = 50  # requests, before that is said of it
 
 INTERRUPTED, BUDGET_SPENT = "interrupted", "the budget is spent"
 
@@ -127,13 +128,14 @@ def synthesize(
     """
     writer = writer_of(settings, judge, prices, policy, purpose)
     judge = judge_of(judge, writer)
+    judges = judges_of(judge, policy)  # complains before anything is paid for
     if budget_usd is not None:
         if writer.price is None:
             raise UsageError(
                 f"no price is known for {writer.model}, so no budget can be kept: put it into uncited.toml, in dollars"
                 f' per million tokens, as [prices."{writer.model}"] with input and output'
             )
-        check_prices(judges_of(judge, policy), prices)
+        check_prices(judges, prices)
     wanted = SCALES[purpose] if count is None else count
     result = SynthesisResult(purpose, wanted)
     work = _Work(store, policy, purpose, writer, judge, prices, retrieve, seed, progress, result, budget_usd)
@@ -205,6 +207,9 @@ class _Work:
 
     def write(self, shortage: int) -> None:
         """Have questions written, and take out those that are no good."""
+        if self.result.written.requests >= max(_PATIENCE, self.result.wanted / _LEAST_USABLE):
+            self.result.stopped = f"{self.result.written.requests} requests brought too few good questions"
+            return
         unread = unread_answers(self.store, self.policy.name, self.purpose)
         needed = requests_needed(self.store, self.policy, self.purpose, self.writer.model, shortage)
         more = min(needed, _LARGEST_ROUND) - len(unread)

@@ -290,6 +290,28 @@ def test_without_chunks_the_next_command_is_named(store: Store) -> None:
     assert raised.value.hint == "uncited import FILE"
 
 
+def test_a_model_that_writes_nothing_good_is_not_asked_about_the_whole_corpus(store: Store) -> None:
+    policy = fill(store, 90)
+    with serving(lambda call: completion('{"questions": ["what?", "what was logged?"]}')) as stub:
+        result = run(store, policy, stub, count=1)
+    assert 50 <= len(stub.calls) < 70
+    assert result.stopped == f"{len(stub.calls)} requests brought too few good questions"
+
+
+def test_a_judge_that_cannot_be_asked_is_complained_of_before_anything_is_paid_for(store: Store) -> None:
+    policy = fill(store, 5)
+    with serving([]) as stub, pytest.raises(MissingError, match="no judge to ask"):
+        synthesize(
+            store,
+            policy,
+            "evaluation",
+            SynthesisSettings(model="m", base_url=stub.url),
+            JudgeSettings(model="another"),
+            {},
+            retrieve=retriever(store, policy),
+        )
+
+
 def test_a_dry_run_sends_nothing_and_its_first_round_is_what_is_then_asked(store: Store) -> None:
     policy = fill(store)
     settings = SynthesisSettings(model="m", base_url="http://127.0.0.1:9/v1")
