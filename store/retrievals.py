@@ -178,7 +178,9 @@ _MINED = f"""
     LEFT JOIN repeated USING (anchor_id, chunk_id)
 """
 
-_COLUMNS = "policy_name, pair_id, source, interaction_id, proposed, rank, score, duplicate_of, similarity"
+_SAID = "pair_id, source, interaction_id, proposed, rank, score, duplicate_of, similarity"
+_COLUMNS = f"policy_name, {_SAID}"
+_SAYS_THE_SAME = " AND ".join(f"mined.{name} IS NOT DISTINCT FROM stored.{name}" for name in _SAID.split(", "))
 
 
 def put_log_candidates(
@@ -225,8 +227,8 @@ def put_log_candidates(
     store.execute(
         f"""
         INSERT OR REPLACE INTO candidates ({_COLUMNS})
-        SELECT $policy AS policy_name, * EXCLUDE (anchor_id, chunk_id) FROM mined
-        EXCEPT SELECT {_COLUMNS} FROM candidates
+        SELECT $policy, {_SAID} FROM mined
+        ANTI JOIN (SELECT {_SAID} FROM candidates WHERE policy_name = $policy) AS stored ON {_SAYS_THE_SAME}
         """,
         {"policy": policy_name},
     )
