@@ -64,10 +64,10 @@ def _print_choice(out: "Output", result: "NextReviews") -> None:
     )
     if result.undrawn:
         out.line(f"{result.undrawn:,} of them are not drawn yet: chance will move some into the audit")
-    out.line("The first of them:")
-    out.line("  value = (gives + corrects) x nearness x newness x alike")
-    for pair in result.targeted[:_PAIRS_SHOWN]:
-        parts = f"({pair.gives:5.1f} + {pair.corrects:8.1f}) x {pair.nearness:8.2f} x {pair.newness:7.2f}"
+    out.line("Those worth most (at most three of a query follow each other, and look-alikes stand together):")
+    out.line("  value = (gives / 2 + corrects) x nearness x newness x alike")
+    for pair in sorted(result.targeted, key=lambda pair: -pair.value)[:_PAIRS_SHOWN]:
+        parts = f"({pair.gives:5.1f} / 2 + {pair.corrects:8.1f}) x {pair.nearness:8.2f} x {pair.newness:7.2f}"
         place = f"rank {pair.rank}" if pair.rank is not None else "no rank"
         said = f"{one_line(pair.query, _QUERY_SHOWN)} ({place}; {pair.known}; doubt {pair.doubt:.2f})"
         out.line(f"{pair.value:7.2f} = {parts} x {pair.alike:5.2f}  {said}")

@@ -1,9 +1,10 @@
 """What a person's answer about a pair is worth: how many triplets it is expected to move, and what it teaches besides.
 
-    value = (gives + corrects) x nearness x newness x alike
+    value = (gives / 2 + corrects) x nearness x newness x alike
 
 - gives: the number of triplets that the pair is expected to stand in once people have labelled it. Nothing where its
   label is in use without them: somebody has answered, a duplicate lends it one, or the judge's is certified.
+  It counts half: a wrong label costs a model more than a missing one (RLHN, arXiv 2505.16967).
 - corrects: the number of triplets that the answer is expected to change: the doubt, which is the chance that it
   contradicts what would be taken for true without it (see `_assumed`), times the triplets that hang on the pair, those
   with it as a positive and those with it as a negative.
@@ -68,7 +69,7 @@ class ReviewValue:
     @property
     def value(self) -> float:
         """What the answer is worth."""
-        return (self.gives + self.corrects) * self.nearness * self.newness * self.alike
+        return (self.gives / 2 + self.corrects) * self.nearness * self.newness * self.alike
 
 
 def _doubt(relevant: float, assumed: Role) -> float:

@@ -185,7 +185,7 @@ class TestPush:
         path = f"/api/v1/me/datasets/{dataset_of(client, policy).dataset_id}/records/search"
         seen = [i["record"]["external_id"] for i in call(ana, "POST", path, json=body, params={"limit": 100})["items"]]
         assert seen == [q.pair.pair_id for q in review_queue(store, policy, TARGETED_ONLY)]
-        assert seen[0] == pair(2, 2)
+        assert seen.index(pair(2, 2)) < seen.index(pair(2, 1)), "disputed, though it ranks below"
 
     def test_text_that_a_database_cannot_hold_or_a_browser_might_run_arrives_as_text(
         self, store: Store, client: "Argilla"

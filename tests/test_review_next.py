@@ -58,7 +58,7 @@ class TestValue:
         assert (found.known, found.relevant, found.assumed, found.doubt) == ("nothing", 0.3, "negative", 0.3)
         assert found.gives == pytest.approx(0.3 * 4 + 0.7 * 1)
         assert found.corrects == pytest.approx(0.3 * (4 + 1))
-        assert found.value == pytest.approx((found.gives + found.corrects) * found.nearness * found.newness)
+        assert found.value == pytest.approx((found.gives / 2 + found.corrects) * found.nearness * found.newness)
 
     def test_the_doubtful_come_before_the_sure(self) -> None:
         pairs = one_query()
