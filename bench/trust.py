@@ -231,9 +231,10 @@ def compare(
     )
     judges = [simulated(f"AUC {a:g}", lab.truth, lab.label_of, a, runs=worlds, seed=1) for a in aucs]
     judges += [triage_judge(lab)] if model else []
-    all_played = [play(lab, judge, worlds) for judge in judges]
-    for played in all_played:
-        print_played(played, share)
+    all_played = []
+    for judge in judges:
+        all_played.append(play(lab, judge, worlds))
+        print_played(all_played[-1], share)
     print_curves(all_played, len(pairs), share)
     recorded = [judge for judge in map(recorded_judge, judged) if set(judge.verdicts[0]) & set(lab.truth)]
     for judge in recorded:

@@ -91,9 +91,10 @@ def _print_outlook(out: "Output", found: "Outlook", max_error: float) -> None:
             f" {best.reviews} reviews"
         )
     elif found.hopeless:
+        why = "they are too few" if best.expected <= max_error / 2 else "the judge is not good enough for that"
         out.line(
-            f"{known}. Even in the best part, the {best.pairs:,}{sure}, about {percent(best.expected)} are wrong: the"
-            f" judge is not good enough to certify anything at {percent(max_error)}"
+            f"{known}. Even of the best part, the {best.pairs:,}{sure}, about {percent(best.expected)} are wrong, and"
+            f" nothing could be certified at {percent(max_error)}: {why}"
         )
     else:
         out.line(
@@ -106,11 +107,10 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     from labeling.audit_plan import PILOT
 
     policy = result.policy
-    waiting = sum(need.open for need in result.needs)
     shown = " --include-shown" if result.include_shown else ""
     worthwhile = [found.best for found in result.outlooks if found.worthwhile]
-    if waiting:
-        out.line("Pairs of the newest audits wait for a blind answer: those first.")
+    if result.waiting:
+        out.line(f"{result.waiting} pairs that were drawn wait for a blind answer: those first.")
         out.next(f"uncited review push --policy {policy}")
     elif worthwhile:
         for region in worthwhile:
@@ -257,7 +257,8 @@ def certify(
         _print_group(out, result, group)
     if not result.groups:
         out.line(
-            "There is nothing to certify: no pair that went to review or was drawn for an audit has a judge's label."
+            "There is nothing to certify: no pair that an audit might have drawn has a judge's label (a pilot certifies"
+            " nothing)."
         )
     if result.prevalence:
         _print_prevalence(out, result.prevalence)

@@ -45,7 +45,8 @@ class AuditPlan:
     of all pairs that very likely holds enough of each group that it is worth auditing; None where there is none.
     `drawable` is how many pairs may be drawn; with `include_shown` most of what nobody has answered was put before
     reviewers with a judge's suggestion, and is among them. `outlooks` say what a random sample has shown of each
-    group; they are empty before there is one. `outside` counts the judged pairs that no audit says anything about.
+    group; they are empty before there is one. `outside` counts the judged pairs that no audit says anything about,
+    `waiting` those that were drawn and that nobody has answered yet.
     """
 
     policy: str
@@ -58,6 +59,7 @@ class AuditPlan:
     drawable: int
     include_shown: bool
     outside: int
+    waiting: int
 
 
 def plan_audit(
@@ -90,7 +92,9 @@ def plan_audit(
             hint=f"--expected-error {max_error / 4:g}",
         )
     audits = audits_by_group(store, policy, resolution=resolution)
-    sample = [pair for pair in sample_of_all(store, policy, resolution=resolution).pairs if pair.sampled]
+    everything = sample_of_all(store, policy, resolution=resolution)
+    sample = [pair for pair in everything.pairs if pair.sampled]
+    open_pairs = {p.pair_id for a in (*audits.values(), everything) for p in a.pairs if p.sampled and not p.reviewed}
     unanswered = drawable_pairs(store, policy)
     unseen = [pair for pair in unanswered if not pair.shown]
     include_shown = 2 * len(unseen) < len(unanswered)
@@ -119,6 +123,7 @@ def plan_audit(
         drawable=len(drawable),
         include_shown=include_shown,
         outside=outside(audits),
+        waiting=len(open_pairs),
     )
 
 

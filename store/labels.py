@@ -93,16 +93,26 @@ def votes(store: Store, policy: Policy) -> pa.Table:
 def audited_pairs(store: Store, policy: Policy, *, resolution: Resolution) -> pa.Table:
     """Return the candidate pairs that chance drew into the audit and people answered blind, with the judge's label.
 
+    They are of the newest sample of all pairs: an audit or pilot, or else the one that the review streams make. Audits
+    of a part of the judge's labels are left out, since the judge does otherwise there than elsewhere.
+
     Returns:
         Columns anchor_id, pair_id, label (what people settled; null where they did not), judged (the judge's label;
         null where there is none); ordered by pair_id.
     """
     return store.table(
         """
-        WITH blind AS (
-            SELECT pair_id FROM votes SEMI JOIN (
-                FROM review_streams WHERE labelling_fingerprint = $fingerprint AND stream = 'audit'
-            ) USING (pair_id)
+        WITH newest AS (
+            SELECT audit_id FROM audits
+            WHERE policy_name = $policy AND labelling_fingerprint = $fingerprint AND pair_group IS NULL
+            ORDER BY drawn_at DESC, audit_id LIMIT 1
+        ), sample AS (
+            SELECT pair_id FROM audit_draws SEMI JOIN newest USING (audit_id)
+            UNION ALL
+            SELECT pair_id FROM review_streams ANTI JOIN audit_draws USING (pair_id, drawn_at)
+            WHERE labelling_fingerprint = $fingerprint AND stream = 'audit' AND NOT EXISTS (FROM newest)
+        ), blind AS (
+            SELECT pair_id FROM votes SEMI JOIN sample USING (pair_id)
             WHERE labelling_fingerprint = $fingerprint GROUP BY pair_id HAVING bool_and(stream = 'audit')
         )
         SELECT anchor_id, pair_id, settled.label, judgments.label AS judged
