@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+import duckdb
 import pyarrow as pa
 
 from store.builds import Split
 from store.database import Store
+from store.errors import ProviderError
 
 Side = Literal["anchors", "chunks"]
 
@@ -225,12 +227,18 @@ def label_rows(store: Store, build_id: str, split: Split, *, with_scores: bool) 
 
 @contextmanager
 def little_memory(store: Store) -> Iterator[None]:
-    """Let DuckDB sort and group on disk what does not fit into half a gigabyte, for the length of the block."""
+    """Let DuckDB sort and group on disk what does not fit into half a gigabyte, for the length of the block.
+
+    Raises:
+        ProviderError: neither memory nor the disk has room.
+    """
     store.execute("SET memory_limit = '512MB'")
     try:
         yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        why = str(error).splitlines()[0]
+        raise ProviderError(f"the database has no room to sort in: {why}", hint=f"df {store.path.parent}") from error
     finally:
-        for side in _KEYS:
-            store.execute(f"DROP TABLE IF EXISTS export_{side}")
-        store.execute("DROP TABLE IF EXISTS export_scores")
+        for name in (*(f"export_{side}" for side in _KEYS), "export_scores"):
+            store.execute(f"DROP TABLE IF EXISTS temp.{name}")
         store.execute("RESET memory_limit")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
@@ -21,6 +22,7 @@ from store.triage import add_triage_scores
 from tests.labelled_store import POLICY, START, distinct, log, pair, question
 from train.export import export
 from train.exports import FormatName
+from train.exports.formats import FORMATS
 from train.triplets import build
 
 GRADED = replace(
@@ -74,6 +76,12 @@ def lines(file: Path) -> list[dict]:
 
 def label_of(store: Store, made: Build) -> dict[tuple[str, str], str]:
     return {(row["anchor"], row["chunk"]): row["label"] for row in build_labels(store, made.build_id).to_pylist()}
+
+
+def test_every_format_that_can_be_asked_for_is_there_and_documented() -> None:
+    assert set(get_args(FormatName)) == set(FORMATS)
+    page = (Path(__file__).resolve().parents[1] / "docs" / "exports.md").read_text("utf-8")
+    assert [name for name in FORMATS if f"`{name}`" not in page] == []
 
 
 # ------------------------------------------------------------------------------------------- sentence-transformers

@@ -122,9 +122,18 @@ def verify(folder: Path) -> Verified:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """Map each file below a folder, by its path in it, to its SHA-256; in the order of the paths."""
+    """Map each file below a folder, by its path in it, to its SHA-256; in the order of the paths.
+
+    What is no plain file has the hash "".
+
+    Raises:
+        InvalidDataError: a file cannot be read.
+    """
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return {name: _sha256(folder / name) for name in names}
+    try:
+        return {name: _sha256(folder / name) if (folder / name).is_file() else "" for name in names}
+    except OSError as error:
+        raise InvalidDataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _sha256(file: Path) -> str:

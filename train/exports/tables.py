@@ -8,13 +8,12 @@ from store.build_rows import triplet_rows
 from store.builds import Split
 from train.exports.lines import csv_field, separated, tsv_field
 from train.exports.source import Source
+from train.exports.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
-
-    from train.exports.texts import Form
 
 _SIDES = ("anchor", "positive", "negative")
 
@@ -25,17 +24,19 @@ def msmarco(source: Source) -> None:
     The format: https://microsoft.github.io/msmarco/Datasets.html#passage-ranking-dataset, `triples.train.small`. It
     knows no quoting, so tabs and line breaks in a text become spaces.
     """
+    texts = source.texts(tsv_field)
     for split in get_args(Split):
         with source.lines(f"triples.{split}.tsv") as write:
-            for columns in _columns(source, split, tsv_field):
+            for columns in _columns(source, split, *texts):
                 write(separated(*columns, by="\t"))
 
 
 def csv(source: Source) -> None:
     """Write the columns anchor, positive, negative, every field in quotation marks (RFC 4180)."""
+    texts = source.texts(csv_field)
     for split in get_args(Split):
         with source.lines(f"{split}.csv", header=",".join(_SIDES) + "\n") as write:
-            for columns in _columns(source, split, csv_field):
+            for columns in _columns(source, split, *texts):
                 write(separated(*columns, by=","))
 
 
@@ -45,10 +46,11 @@ def parquet(source: Source) -> None:
     import pyarrow.parquet as pq
 
     schema = pa.schema([pa.field(side, pa.string(), nullable=False) for side in _SIDES])
+    texts = source.texts(_plain)
     for split in get_args(Split):
         rows = 0
         with pq.ParquetWriter(source.folder / f"{split}.parquet", schema, compression="zstd") as writer:
-            for columns in _columns(source, split, _plain):
+            for columns in _columns(source, split, *texts):
                 writer.write_table(pa.table([column.cast(pa.string()) for column in columns], schema=schema))
                 rows += len(columns[0])
         source.counted(f"{split}.parquet", rows)
@@ -67,6 +69,7 @@ def datasets(source: Source) -> None:
     schema = pa.schema(
         [(side, pa.string()) for side in _SIDES], {"huggingface": _json({"info": {"features": features}})}
     )
+    texts = source.texts(_plain)
     made = []
     for split in get_args(Split):
         folder = source.folder / split
@@ -74,7 +77,7 @@ def datasets(source: Source) -> None:
         data = "data-00000-of-00001.arrow"
         rows = 0
         with pa.OSFile(str(folder / data), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-            for columns in _columns(source, split, _plain):
+            for columns in _columns(source, split, *texts):
                 writer.write_table(pa.table([column.cast(pa.string()) for column in columns], schema=schema))
                 rows += len(columns[0])
         source.counted(f"{split}/{data}", rows)
@@ -98,8 +101,7 @@ def datasets(source: Source) -> None:
     (source.folder / "dataset_dict.json").write_text(_json({"splits": made}) + "\n", encoding="utf-8")
 
 
-def _columns(source: Source, split: Split, form: "Form") -> "Iterator[list[pa.Array]]":
-    anchors, chunks = source.texts(form)
+def _columns(source: Source, split: Split, anchors: Texts, chunks: Texts) -> "Iterator[list[pa.Array]]":
     found = triplet_rows(source.store, source.build.build_id, split, with_scores=False)
     for rows in source.pages(found, chunks):
         yield [anchors.at(rows["anchor"]), chunks.at(rows["positive"]), chunks.at(rows["negative"])]
