@@ -1,5 +1,6 @@
 """From logs and corpus to candidates: mine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,9 @@ def mine(
             " Default: what uncited.toml says.",
         ),
     ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Chunks that no log retrieved, to look among too: JSON Lines, plain or gzip.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="SentenceTransformer of the dense search: folder or name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws other negatives, where chance draws.")] = None,
     workspace: WorkspaceOption = HERE,
@@ -31,11 +35,13 @@ def mine(
     """Put candidate positives and negatives forward from the log, and negatives from the whole corpus if asked to."""
     from mining.candidates import mine as mine_log
     from mining.hard_negatives import mine_negatives
+    from mining.whole_corpus import add_corpus
     from store.candidates import candidate_counts
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         chosen = session.policy(policy)
         settings = _settings(session.workspace.settings.mine, sources, model, seed)
+        added = add_corpus(session.store, corpus, progress=bar) if corpus else 0
         log = mine_log(session.store, chosen, progress=bar)
         mined = mine_negatives(session.store, chosen, settings, progress=bar) if settings.per_query else None
         counts = candidate_counts(session.store, chosen.name)
@@ -47,6 +53,7 @@ def mine(
                 "shared": log.shared,
                 "new": log.new,
                 "removed": log.removed,
+                "corpus_chunks_new": added,
                 "mined": mined,
             }
         ):
@@ -62,6 +69,8 @@ def mine(
         if log.shared:
             title = "Chunks that several answers to one query had before them"
             session.out.table(title, ("answers", "taken up by", "pairs"), log.shared)
+        if corpus:
+            session.out.line(f"{added} chunks of {corpus} are new")
         if mined:
             _say(session, mined)
         session.out.note("Chunks that repeat a positive never become negatives; nobody needs to look at them.")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mining.log_errors import BadLines, explain
 from mining.log_format import CorpusEntry
-from mining.log_lines import LogFile, opened
+from mining.log_lines import Line, LogFile, opened
 from store.errors import InvalidDataError
 
 
@@ -63,19 +63,23 @@ def _index(log: LogFile, bad: BadLines) -> tuple[dict[str, int], list[tuple[int,
     """Map each id to the offset of its first line; list line and offset of the lines that repeat an id."""
     offsets: dict[str, int] = {}
     repeated = []
+    for line, entry in corpus_entries(log, bad):
+        if offsets.setdefault(entry.chunk_id, line.offset) != line.offset:
+            repeated.append((line.number, line.offset))
+    return offsets, repeated
+
+
+def corpus_entries(log: LogFile, bad: BadLines) -> Iterator[tuple[Line, CorpusEntry]]:
+    """Yield the good lines of a corpus file with what they say; note the bad ones."""
     for line in log.lines():
         if line.problem:
             bad.add(line.number, [line.problem])
             continue
         try:
-            entry = CorpusEntry.model_validate_json(line.content)
+            yield line, CorpusEntry.model_validate_json(line.content)
         except ValidationError as error:
             if not _is_empty_in_beir(line.content):
                 bad.add(line.number, explain(error))
-            continue
-        if offsets.setdefault(entry.chunk_id, line.offset) != line.offset:
-            repeated.append((line.number, line.offset))
-    return offsets, repeated
 
 
 def _is_empty_in_beir(content: bytes) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,14 +16,17 @@ from hypothesis import strategies as st
 from mining.candidates import mine
 from mining.hard_negatives import MinedNegatives, mine_negatives
 from mining.spread import spread
+from mining.whole_corpus import add_corpus
 from store.candidates import Candidate, put_candidates
 from store.database import Store
+from store.errors import InvalidDataError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.judgments import Judgment, add_judgments
 from store.policies import Label, Policy
 from store.text import normalised
 from store.workspace import MineSettings
+from tests.test_cli import run as run_command
 
 POLICY = Policy(
     "p",
@@ -357,3 +361,56 @@ def test_a_chunk_that_the_log_retrieves_later_is_the_logs_candidate(store: Store
         "SELECT proposed, sources FROM candidate_pairs WHERE pair_id = ?", [pair_id(anchor_id(query), chunk_id(text))]
     )
     assert row == [{"proposed": "positive", "sources": ["cited"]}]
+
+
+# ---------------------------------------------------------------------------------------------- the rest of the corpus
+
+
+def test_chunks_that_no_log_names_are_searched_once_they_are_added(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [{"chunk_id": f"x{n}", "text": f"flour yeast {n}"} for n in range(3)]
+    corpus.write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0] | {"chunk_id": "again"}]))
+    assert add_corpus(store, corpus) == 3
+    assert add_corpus(store, corpus) == 0
+    assert store.count("SELECT count(*) FROM chunk_names WHERE external_id LIKE 'x%' OR external_id = 'again'") == 4
+    run(store, per_query={"bm25": 3})
+    assert mined(store)["flour yeast?"] & {line["text"] for line in lines}
+
+
+def test_a_corpus_with_a_bad_line_adds_nothing_and_names_the_line(store: Store, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"chunk_id": "a", "text": "good"}\n{"chunk_id": "b"}\n')
+    with pytest.raises(InvalidDataError, match=r"corpus\.jsonl:2"):
+        add_corpus(store, corpus)
+    assert store.rows("FROM chunks") == store.rows("FROM chunk_names") == []
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_takes_quotas_from_the_file_or_from_its_options(tmp_path: Path) -> None:
+    run_command("init", "w", cwd=tmp_path)
+    lines = [
+        {
+            "query": query,
+            "retrieved": [{"chunk_id": f"{topic}{n}", "rank": n + 1, "text": passage(topic, n)} for n in range(3)],
+            "cited": [f"{topic}0"],
+        }
+        for topic, query in (("fleas", "flea larva?"), ("bread", "flea bread flour?"))
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ("mine", "--policy", "answers-the-question", "-w", "w")
+    run_command("import", "log.jsonl", "-w", "w", cwd=tmp_path)
+    run_command("policy", "add", "w/policies/example.yaml", "-w", "w", cwd=tmp_path)
+    assert json.loads(run_command(*words, "--json", cwd=tmp_path).stdout)["mined"] is None
+    given = json.loads(run_command(*words, "--from", "bm25=1", "--json", cwd=tmp_path).stdout)
+    assert [source["source"] for source in given["mined"]["sources"]] == ["bm25"]
+    (tmp_path / "w" / "uncited.toml").write_text("[mine]\nper_query = { random = 2 }\n")
+    shown = run_command(*words, cwd=tmp_path)
+    assert "random: 4 negatives; 4 candidates new" in shown.stdout
+    assert "Next: uncited judge" in shown.stderr
+    for wrong in ("bm25", "bm25=many", "google=2"):
+        message = run_command(*words, "--from", wrong, cwd=tmp_path, status=2).stderr
+        assert f"--from {wrong}" in message
+        assert "Try:" in message
