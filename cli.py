@@ -12,6 +12,7 @@ import typer
 from commands import (
     argilla,
     audit,
+    build_diff,
     exporting,
     forgetting,
     intake,
@@ -65,6 +66,7 @@ app.command()(exporting.export)
 app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(lineage.lineage)
+app.command()(build_diff.diff)
 app.command()(verification.verify)
 app.command()(forgetting.forget)
 app.command()(workspace.status)
