@@ -276,7 +276,7 @@ class _Work:
             if removed is None:
                 kept += 1
                 self.known.add(name, text)
-            questions.append(Question(generation_id, number, name, text, removed, repeats))
+            questions.append(Question(generation_id, number, None if removed else name, text, removed, repeats))
         return questions
 
     def check(self, waiting: Sequence[Waiting]) -> None:

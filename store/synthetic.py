@@ -87,11 +87,14 @@ class SourceChunk(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question out of an answer. `removed` says why it went no further; `repeats` names the question it repeats."""
+    """A question out of an answer.
+
+    Either it becomes an anchor, or `removed` says why it went no further, and `repeats` which anchor it repeats.
+    """
 
     generation_id: str
     number: int  # 1-based
-    anchor_id: str
+    anchor_id: str | None
     text: str
     removed: str | None = None
     repeats: str | None = None
@@ -171,7 +174,7 @@ def add_questions(store: Store, questions: Sequence[Question]) -> None:
             for name, column in zip(Question._fields, columns, strict=True)
         }
     )
-    kept = [question for question in questions if question.removed is None]
+    kept = [question for question in questions if question.anchor_id is not None]
     anchors = {"anchor_id": [q.anchor_id for q in kept], "text": [q.text for q in kept]}
     with store.transaction():
         store.insert("synthetic_questions", table)
@@ -319,7 +322,7 @@ def writing_habits(store: Store, policy_name: str, purpose: Purpose, model: str)
     (row,) = store.rows(
         """
         SELECT (
-            SELECT count(anchor_id) FILTER (removed IS NULL AND rejected IS NULL)
+            SELECT count(synthetic_questions.anchor_id) FILTER (rejected IS NULL)
                    / nullif(count(DISTINCT generation_id), 0)
             FROM generations LEFT JOIN synthetic_questions USING (generation_id)
             LEFT JOIN round_trips USING (anchor_id)
@@ -349,7 +352,7 @@ def synthetic_counts(store: Store) -> list[SyntheticCount]:
                    count(*) FILTER (removed IS NULL AND decided_at IS NULL) AS waiting,
                    count(*) FILTER (removed IS NULL AND decided_at IS NOT NULL AND rejected IS NULL) AS accepted
             FROM synthetic_questions JOIN generations USING (generation_id)
-            LEFT JOIN round_trips ON round_trips.anchor_id = synthetic_questions.anchor_id AND removed IS NULL
+            LEFT JOIN round_trips USING (anchor_id)
             GROUP BY ALL
         )
         SELECT policy_name AS policy, purpose, requests, failed, coalesce(written, 0) AS written,
@@ -367,7 +370,7 @@ def removals(store: Store, policy_name: str, purpose: Purpose) -> dict[str, int]
         """
         SELECT coalesce(removed, rejected) AS reason, count(*) AS questions
         FROM synthetic_questions JOIN generations USING (generation_id)
-        LEFT JOIN round_trips ON round_trips.anchor_id = synthetic_questions.anchor_id AND removed IS NULL
+        LEFT JOIN round_trips USING (anchor_id)
         WHERE policy_name = ? AND purpose = ? AND coalesce(removed, rejected) IS NOT NULL
         GROUP BY reason ORDER BY questions DESC, reason
         """,

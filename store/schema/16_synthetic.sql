@@ -27,7 +27,7 @@ CREATE TABLE generations (
 CREATE TABLE synthetic_questions (
     generation_id VARCHAR NOT NULL,
     number INTEGER NOT NULL,            -- 1-based: its place in the answer
-    anchor_id VARCHAR NOT NULL,
+    anchor_id VARCHAR,                  -- the anchor that it became; NULL: it went no further
     text VARCHAR NOT NULL,
     removed VARCHAR,                    -- why it went no further; NULL: to retrieval and judge
     repeats VARCHAR,                    -- the question that it repeats, if that is why
