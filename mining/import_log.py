@@ -200,7 +200,8 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
                 hint=job.again or None,
             )
         read = total.interactions + total.known
-        record_import(store, reading.import_id, reading.name, interactions=read, rejected=bad.count, format_name=kind)
+        how = f"{kind} --citations {job.citations}" if job.citations else kind
+        record_import(store, reading.import_id, reading.name, interactions=read, rejected=bad.count, format_name=how)
         texts = _file_read(corpus.name, corpus.fingerprint) if corpus else None
         note_files(store, reading.import_id, FileRead(reading.path, reading.fingerprint), texts)
     return ImportedFile(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mining import log_lines
-from mining.formats import json_entries, table
+from mining.formats import csv_rows, json_entries
 from mining.import_log import import_files
 from mining.import_result import ImportResult
 from store.database import Store
@@ -198,13 +198,19 @@ def test_lines_beyond_64_mib_are_named_and_not_held(
     untouched: Store, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_lines, "MAX_LINE_BYTES", 1 << 20)
-    monkeypatch.setattr(table, "MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(csv_rows, "MAX_LINE_BYTES", 1 << 20)
     file = tmp_path / name
     file.write_bytes(ALL[name] + b'{"x": "' + b"x" * (3 << 20) + b'"}\n')
     with pytest.raises(InvalidDataError, match=r"longer than (1|64) MiB") as refused:
         _import(untouched, file, format=name)
     assert f"{file}:{4 if name == 'table' else 3}: " in refused.value.message
     assert _nothing(untouched)
+
+
+def test_a_long_first_line_that_is_nothing_is_shown_in_short(untouched: Store, tmp_path: Path) -> None:
+    file = write_text(tmp_path / "log.txt", "x" * (2 << 20) + "\n")
+    with pytest.raises(InvalidDataError, match=r'its first line, "x{60}", is neither JSON nor'):
+        import_files(untouched, [file])
 
 
 def test_one_json_document_has_a_limit_that_is_said(

@@ -14,6 +14,7 @@ from mining.import_log import import_files
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.interactions import log_counts
+from store.verification.evidence_hashes import check_imports
 from tests.imported import stored, write_lines, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +117,7 @@ def test_the_same_bytes_are_another_import_with_other_files_beside_them(store: S
     assert (more.imported_before, more.interactions) == (False, 1)
     formats = store.rows("SELECT DISTINCT format, file FROM imports")
     assert formats == [{"format": "trec", "file": str(run)}]
+    assert not check_imports(store).problems
 
 
 def test_citations_are_read_from_answers_and_the_base_can_be_said(store: Store, tmp_path: Path) -> None:
@@ -129,6 +131,8 @@ def test_citations_are_read_from_answers_and_the_base_can_be_said(store: Store, 
         "markers count from 0: 1 answers cite number 0"
     )
     assert stored(store)[0]["cited"] == ["c"]
+    assert store.scalar("SELECT format FROM imports") == "uncited --citations markers"
+    assert not check_imports(store).problems
     with pytest.raises(InvalidDataError, match=r"cites number 0, and the retrieved chunks go from 1 to 1") as refused:
         import_files(store, [write_lines(tmp_path / "other.jsonl", [line])], citations="markers:1")
     assert refused.value.hint

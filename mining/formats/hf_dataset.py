@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mining.formats.csv_rows import Row
 from mining.formats.parquet import as_json
 from mining.formats.source import Read
-from mining.formats.table import Row, check_columns, lines_of_rows
+from mining.formats.table import check_columns, lines_of_rows
 from mining.log_lines import Line
 from store.errors import InvalidDataError, UsageError
 

@@ -4,20 +4,18 @@ A row is one interaction, where its chunks stand in lists, or one retrieved chun
 the same `interaction_id`, else the same `query_id`, else the same `query`. docs/formats.md has both forms.
 """
 
-import csv
 import difflib
 import itertools
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mining.formats.csv_rows import SIGNAL, Row, csv_header, csv_rows
 from mining.formats.grouping import grouped
 from mining.formats.json_entries import entries
 from mining.formats.parquet import is_parquet, parquet_columns, parquet_rows
-from mining.formats.source import Format, Given, Read, Sample, intact, line_of
-from mining.log_format import MAX_LINE_BYTES
+from mining.formats.source import Format, Given, Read, Sample, line_of
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, UsageError
 from store.ids import chunk_id
@@ -26,22 +24,16 @@ _OF_INTERACTION = ("interaction_id", "query_id", "query", "time", "source", "ans
 _OF_CHUNK = ("chunk_id", "rank", "text", "score", "kind", "document", "title")
 _FIELDS = (*_OF_INTERACTION, "retrieved", "cited", *_OF_CHUNK)
 _IDS = {"interaction_id", "query_id", "chunk_id", "document"}
-_SIGNAL = "signal."
-_DELIMITERS = ",;\t|"
-_LONGEST_CELL = 1 << 24  # characters; more than any text may have
 _YES, _NO = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n", ""}
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _CSV_NAME = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
-
-Row = tuple[int, dict[str, Any]]
 
 
 def _recognises(sample: Sample) -> str | None:
     columns = sample.columns
     if not columns and sample.objects and {"text", "chunk_id"} & sample.objects[0].keys():
         columns = tuple(sample.objects[0])
-    if not columns and sample.lines and (_CSV_NAME.search(sample.name) or "query" in _header(sample.lines[0])):
-        columns = tuple(_header(sample.lines[0]))
+    if not columns and sample.lines and (_CSV_NAME.search(sample.name) or "query" in csv_header(sample.lines[0])):
+        columns = tuple(csv_header(sample.lines[0]))
     if columns and ("query" in columns or _CSV_NAME.search(sample.name)):
         return f"it is a table with the columns {', '.join(columns[:12])}"
     return None
@@ -55,7 +47,9 @@ def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
     elif _holds_objects(log):
         rows = _object_rows(log, given.mapping, read, bad)
     else:
-        rows = _csv_rows(log, given.mapping, read, bad)
+        named = {**{field: field for field in _FIELDS}, **given.mapping}
+        fields = {column: field for field, column in named.items()}
+        rows = csv_rows(log, lambda columns: check_columns(log.name, columns, given.mapping), fields, read, bad)
     yield from lines_of_rows(rows, given.mapping)
     yield from bad
 
@@ -84,7 +78,7 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
         InvalidDataError: the table lacks a column.
     """
     for field, column in mapping.items():
-        if field not in _FIELDS and not (field.startswith(_SIGNAL) and len(field) > len(_SIGNAL)):
+        if field not in _FIELDS and not (field.startswith(SIGNAL) and len(field) > len(SIGNAL)):
             near = difflib.get_close_matches(field, _FIELDS, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             known = f"one of {', '.join(_FIELDS)} or signal.NAME"
@@ -140,9 +134,9 @@ def _as_id(value: Any) -> Any:  # noqa: ANN401 (whatever a table holds)
 
 
 def _signals(row: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    columns = {**{name: name for name in row if name.startswith(_SIGNAL)}, **mapping}
-    named = {field: column for field, column in columns.items() if field.startswith(_SIGNAL)}
-    found = {field.removeprefix(_SIGNAL): row.get(column) for field, column in named.items()}
+    columns = {**{name: name for name in row if name.startswith(SIGNAL)}, **mapping}
+    named = {field: column for field, column in columns.items() if field.startswith(SIGNAL)}
+    found = {field.removeprefix(SIGNAL): row.get(column) for field, column in named.items()}
     return {name: value for name, value in found.items() if value is not None and value != ""}
 
 
@@ -152,7 +146,7 @@ def _others(row: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any
     return {
         name: value
         for name, value in row.items()
-        if name not in used and not name.startswith(_SIGNAL) and value is not None and value != ""
+        if name not in used and not name.startswith(SIGNAL) and value is not None and value != ""
     }
 
 
@@ -180,7 +174,7 @@ def _of_lists(number: int, fields: dict[str, Any], signals: dict[str, Any], othe
         if not isinstance(value, list):
             told.append({"signal": name, "value": _amount(value)})
         elif len(value) != len(chunks):
-            problems.append(f"{len(value)} values of {_SIGNAL}{name} for {len(chunks)} chunks")
+            problems.append(f"{len(value)} values of {SIGNAL}{name} for {len(chunks)} chunks")
         else:
             pairs = zip(chunks, value, strict=True)
             told += [
@@ -248,75 +242,6 @@ def _flag(value: Any, line: int, problems: list[str]) -> bool:  # noqa: ANN401 (
 
 def _amount(value: Any) -> Any:  # noqa: ANN401 (whatever a table holds)
     return float(value) if isinstance(value, bool) else value
-
-
-def _header(line: str) -> list[str]:
-    return next(csv.reader([line.removeprefix("\ufeff")], delimiter=_delimiter(line)), [])
-
-
-def _delimiter(header: str) -> str:
-    return max(_DELIMITERS, key=header.count)
-
-
-def _csv_rows(log: LogFile, mapping: Mapping[str, str], read: Read, bad: list[Line]) -> Iterator[Row]:
-    """Yield the rows with the line at which each begins; cells that hold numbers or lists become what they hold."""
-    csv.field_size_limit(_LONGEST_CELL)
-    fields = {column: field for field, column in {**{name: name for name in _FIELDS}, **mapping}.items()}
-    with intact(log):
-        lines = _csv_lines(log, read)
-        header = next(lines, "")
-        columns = [name.strip() for name in _header(header)] if header.strip() else []
-        check_columns(log.name, columns, mapping)
-        reader = csv.reader(lines, delimiter=_delimiter(header), strict=True)
-        number = 2
-        try:
-            for values in reader:
-                if problem := _row_problem(columns, values):
-                    bad.append(Line(number, 0, json.dumps(values).encode(), problem))
-                elif any(values):
-                    cells = zip(columns, values, strict=False)
-                    yield number, {name: _cell(fields.get(name, name), value) for name, value in cells}
-                number = reader.line_num + 2
-        except csv.Error as error:
-            raise InvalidDataError(f"{log.name}:{reader.line_num + 1}: not CSV: {error}") from error
-
-
-def _csv_lines(log: LogFile, read: Read) -> Iterator[str]:
-    """Yield the lines with their ends, since a cell may hold some; bytes that are no UTF-8 become lone surrogates."""
-    stream = log.unpacked()
-    number = told = 0
-    while content := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(content) > MAX_LINE_BYTES:
-            raise InvalidDataError(f"{log.name}:{number}: longer than {MAX_LINE_BYTES >> 20} MiB")
-        yield content.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
-        if (position := log.raw.tell()) - told >= 1 << 20:
-            read(position - told)
-            told = position
-    read(log.size - told)
-
-
-def _row_problem(columns: Sequence[str], values: Sequence[str]) -> str | None:
-    if len(values) > len(columns):
-        return f"{len(values)} values for {len(columns)} columns; is a delimiter not quoted?"
-    for name, value in zip(columns, values, strict=False):
-        if not value.isascii() and (wrong := _NOT_UTF8.search(value)):
-            return f"column {name} is not UTF-8: byte 0x{ord(wrong[0]) - 0xDC00:02x}"
-    return None
-
-
-def _cell(field: str, value: str) -> Any:  # noqa: ANN401 (what a cell holds)
-    if value[:1] == "[" and value[-1:] == "]" and field not in ("query", "answer"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    if field in ("rank", "score") or field.startswith(_SIGNAL):
-        try:
-            return float(value) if field != "rank" else int(value)
-        except ValueError:
-            return value
-    return value
 
 
 FORMAT = Format("table", "table (CSV, Parquet, JSON Lines)", _recognises, _read)
