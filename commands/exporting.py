@@ -44,6 +44,7 @@ def export(
         return
     if policy is None or out_dir is None:
         raise UsageError("which build, and where to?", hint="uncited export --policy NAME --out DIR")
+    from store.builds import note_output
     from train.export import export as export_build
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -59,6 +60,7 @@ def export(
                 licence=session.workspace.settings.export.licence,
                 progress=bar,
             )
+        note_output(session.store, build.build_id, "export", manifest.folder)
         if not session.out.json({"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body}):
             _print(session.out, manifest)
 

@@ -108,6 +108,7 @@ def train(
 ) -> None:
     """Fine-tune a model on a build's train split."""
     from printing import Output, relative
+    from store.builds import note_output
     from train.recipe import Recipe
     from train.rows import read_training_split
     from train.trainer import train as train_model
@@ -131,6 +132,7 @@ def train(
         chosen = session.build(policy, build_id)
         split = read_training_split(session.store, chosen)
         folder = out_dir or session.workspace.model_folder(policy, chosen.build_id, kind)
+        note_output(session.store, chosen.build_id, "model", folder)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
     out.note(", ".join(f"{name} {value}" for name, value in recipe.settings().items()))
     with out.progress() as bar:

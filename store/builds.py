@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -149,6 +151,17 @@ def latest_build(store: Store, policy_name: str) -> Build:
     if not rows:
         raise MissingError(f"no build of policy {policy_name!r} yet", hint=f"uncited build --policy {policy_name}")
     return _build(rows[0])
+
+
+def note_output(store: Store, build_id: str, kind: Literal["export", "model"], path: Path) -> None:
+    """Remember where an export of a build, or a model trained on it, is put; noting it twice moves the time."""
+    row = {
+        "build_id": [build_id],
+        "kind": [kind],
+        "path": [os.path.abspath(path)],
+        "written_at": pa.array([datetime.now(UTC)], pa.timestamp("us", tz="UTC")),
+    }
+    store.insert("build_outputs", pa.table(row), replace=True)
 
 
 def list_builds(store: Store) -> list[Build]:
