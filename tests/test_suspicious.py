@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from store.given_answers import GivenAnswer
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews
 from tests.labelled_store import POLICY, START, distinct, judge, log, pair, question, review
+from tests.test_cli import from_json, run
 
 LONG = " ".join(f"word{n}" for n in range(200))
 READING_S = WORDS_READ * 60 / WORDS_A_MINUTE
@@ -281,3 +283,34 @@ def test_planted_reviewers_are_found_in_a_store_and_two_looks_see_the_same(store
     own = next(named for named in found.swayed if named.compared.reviewer == "swayed")
     assert len(own.pairs) == 16 * 14, "all pairs that showed a suggestion"
     assert suspicious_reviews(store, policy) == found
+
+
+def test_the_command_says_what_was_measured_and_what_to_do(tmp_path: Path) -> None:
+    run("init", "w", cwd=tmp_path)
+    with Store(tmp_path / "w" / "uncited.duckdb") as store:
+        policy, _ = add_policy(store, POLICY)
+        for n in range(3):
+            chunks = [f"{distinct(f'c{k}of', n)} {distinct('more')}" for k in range(15)]
+            log(store, question(n), [*chunks, chunks[0].upper()])
+            typed = [
+                Review(
+                    pair_id=pair(question(n), chunk),
+                    labelling_fingerprint=policy.labelling_fingerprint,
+                    reviewer="[red]ann",
+                    status="submitted",
+                    label="no" if chunk.islower() else "yes",
+                    stream="targeted",
+                    reviewed_at=START + timedelta(seconds=20 * n + k),
+                    origin="terminal",
+                )
+                for k, chunk in enumerate([*chunks, chunks[0].upper()])
+            ]
+            add_reviews(store, typed)
+    found = run("review", "suspicious", "--policy", "answers", cwd=tmp_path / "w")
+    assert "[red]ann answers quicker than reading allows: 42 of 44 answers" in found.stdout
+    assert "3 duplicates were answered differently, 3 of them by one and the same reviewer" in found.stdout
+    assert "the same text" in found.stdout
+    assert "Next: uncited lineage pair_" in found.stderr
+    assert "0 reviewers compared with the others (it takes three" in found.stderr
+    document = from_json("review", "suspicious", "--policy", "answers", cwd=tmp_path / "w")
+    assert [len(document[kind]) for kind in ("contradictions", "quick", "far", "swayed")] == [3, 1, 0, 0]
