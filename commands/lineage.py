@@ -133,6 +133,7 @@ def _build(facts: "BuildFacts") -> str:
     return (
         f"build {build.build_id} of {_time(build.built_at)}; policy {policy.name} v{facts.version}"
         f" ({policy.policy_id}); {judge}; resolution: {facts.resolution}"
+        + (f"; ALTERED {_time(facts.altered)}: something of it was forgotten" if facts.altered else "")
     )
 
 

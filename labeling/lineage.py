@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from labeling.judgment_history import SentPrompt, pair_history
@@ -28,6 +29,7 @@ from store.lineage import (
     find_triplets,
     judged_pairs,
     labels_now,
+    last_altered,
     logs_of_anchors,
     pairs_of_record,
     put_forward,
@@ -80,13 +82,17 @@ class PairLineage:
 
 @dataclass(frozen=True, slots=True)
 class BuildFacts:
-    """What a build was made by: its policy as it was then, and the certificates by which it took a judge's labels."""
+    """What a build was made by: its policy as it was then, and the certificates by which it took a judge's labels.
+
+    `altered` says when something of it was last forgotten.
+    """
 
     build: Build
     policy: Policy
     version: int  # of the policy, as it was numbered then
     resolution: str
     certificates: tuple[Mapping[str, object], ...]
+    altered: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,7 @@ def _facts(store: Store, build_id: str) -> BuildFacts:
         int(str(build.settings["policy_version"])),
         str(build.settings["resolution"]),
         tuple(certificates_named(store, [str(name) for name in named] if isinstance(named, list) else [])),
+        last_altered(store, build_id),
     )
 
 

@@ -312,6 +312,12 @@ def logs_of_anchors(store: Store, anchors: Collection[str]) -> dict[str, list[Lo
     return _grouped(anchors, rows, _logged, key="anchor_id")
 
 
+def last_altered(store: Store, build_id: str) -> datetime | None:
+    """Return when something was last taken out of a build; None: it is what it was."""
+    moment = store.scalar("SELECT max(altered_at) FROM build_alterations WHERE build_id = ?", [build_id])
+    return moment if isinstance(moment, datetime) else None
+
+
 def _among(column: str, ids: Collection[str]) -> str:
     """Say that a column is one of `ids`, such that DuckDB applies it before it computes a view (a join it does not)."""
     return f"{column} IN ({', '.join(f'$id{number}' for number in range(len(ids))) or 'NULL'})"
