@@ -197,8 +197,9 @@ def draw_curves(axes: "Axes", title: str, all_played: Sequence[Played], pairs: i
 
     places = np.arange(0, pairs + 1, 5)
     for played in all_played:
-        curves = np.array([[negatives_at(run, int(place)) for place in places] for run in played.runs])
-        axes.plot(places, curves.mean(axis=0), linewidth=1.5, label=played.judge)
+        own = places[places <= max(run.steps[-1].reviews for run in played.runs) + 5]
+        curves = np.array([[negatives_at(run, int(place)) for place in own] for run in played.runs])
+        axes.plot(own, curves.mean(axis=0), linewidth=1.5, label=played.judge)
     axes.plot(places, places * share, color="0.5", linestyle="--", label="reviewing at random")
     axes.set(title=title, xlabel="reviews spent", ylabel=f"negatives, certified at most {MAX_ERROR:.0%} wrong")
     axes.legend(frameon=False, fontsize=8)

@@ -229,8 +229,8 @@ def simulated(
 ) -> Judge:
     """Make a judge whose scores of negatives and positives are normal, so far apart that its AUC is as stated.
 
-    Its confidence is the chance that its label is right, as if it were as good as it is bad where its AUC is below 0.5:
-    such a judge is sure and wrong.
+    Its confidence is the chance that its label is right, if it is good. A bad judge does not know that it is: it is as
+    sure of itself as one of AUC 0.76 would be, also where its scores are the wrong way round.
     """
     import numpy as np
     from scipy.stats import norm
@@ -242,7 +242,7 @@ def simulated(
     verdicts = []
     for _ in range(runs):
         score = rng.normal(size=len(ids)) + apart * negative
-        logit = prior + abs(apart) * (score - apart / 2)
+        logit = prior + max(abs(apart), 1.0) * (score - apart / 2)
         chance = 1 / (1 + np.exp(-logit))
         verdicts.append(as_verdicts(ids, chance.tolist(), label_of))
     return Judge(name, verdicts)
