@@ -161,7 +161,7 @@ def _product(folder: Path, log: Path) -> dict[str, Cost]:
     uncited = [sys.executable, "cli.py"]
     here = ["--workspace", str(folder), "--json"]
     (folder / "cited.yaml").write_text(_POLICY, encoding="utf-8")
-    _run([*uncited, "init", str(folder)])
+    _run([*uncited, "init", str(folder), "--json"])
     _run([*uncited, "policy", "add", str(folder / "cited.yaml"), *here])
     return {
         "import": _run([*uncited, "import", str(log), *here]),
