@@ -68,7 +68,7 @@ def synthesize(
             )
         if not session.out.json(result):
             _print_result(session.out, result)
-            session.out.next(f"uncited review push --policy {policy}")
+            session.out.next(f"uncited mine --policy {policy} --from bm25=5", f"uncited review push --policy {policy}")
     if result.stopped == INTERRUPTED:
         raise typer.Exit(130)
     if result.stopped == BUDGET_SPENT:
@@ -95,7 +95,7 @@ def _print_result(out: "Output", result: "SynthesisResult") -> None:
         f" {_dollars(result.cost_usd)}"
     )
     if result.stopped:
-        out.line(f"There are fewer than wanted: {result.stopped}. The same command goes on from here.")
+        out.line(f"There are fewer than wanted: {result.stopped}")
 
 
 def _dollars(cost_usd: float | None) -> str:

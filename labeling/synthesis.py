@@ -56,7 +56,8 @@ _LARGEST_ROUND = 400  # requests
 _LEAST_USABLE = 0.1  # questions a request: a model that writes fewer good ones is not worth its money
 _PATIENCE = 50  # requests, before that is said of it
 
-INTERRUPTED, BUDGET_SPENT = "interrupted", "the budget is spent"
+INTERRUPTED = "interrupted; the same command goes on from here"
+BUDGET_SPENT = "the budget is spent; the same command goes on from here"
 
 Retrieve = Callable[[Sequence[Waiting]], Sequence[Retrieval]]
 

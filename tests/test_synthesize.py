@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.synthesis import SynthesisResult, synthesize
+from labeling.synthesis import BUDGET_SPENT, SynthesisResult, synthesize
 from labeling.synthesis_estimate import estimate_synthesis
 from mining.round_trip import retriever
 from store.database import Store
@@ -266,7 +266,7 @@ def test_a_budget_holds_over_writing_and_judging_and_the_next_run_goes_on(store:
     policy = fill(store)
     with serving(answer) as stub:
         result = run(store, policy, stub, count=20, budget=1.6, prices={"m": PRICE})
-        assert result.stopped == "the budget is spent"
+        assert result.stopped == BUDGET_SPENT
         assert result.cost_usd is not None
         assert 0.3 < result.cost_usd <= 1.6
         spent = "(SELECT sum(cost_usd) FROM generations) + coalesce((SELECT sum(cost_usd) FROM judgments), 0)"
