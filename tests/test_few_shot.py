@@ -111,7 +111,7 @@ def test_queries_of_a_test_split_and_those_like_them_are_not_shown(store: Store,
     log(store, similar, [right(tested)], cited=[right(tested)])
     review(store, similar, {right(tested): "yes"})
     store.execute(
-        "INSERT INTO build_labels VALUES ('build_1', ?, 'test', 'g1', 'yes', 'positive', 'human')",
+        "INSERT INTO build_labels VALUES ('build_1', ?, 'test', 'g1', 'yes', 'positive', 'human', NULL)",
         [pair(tested, right(tested))],
     )
     after = freeze_examples(store, policy, 4, model=minilm)
@@ -141,7 +141,7 @@ def test_queries_that_a_build_holds_together_are_one_group(store: Store, policy:
     store.execute("INSERT INTO builds VALUES ('build_1', 'policy_1', '{}', now())")
     for query in (one, two):
         store.execute(
-            "INSERT INTO build_labels VALUES ('build_1', ?, 'train', 'together', 'yes', 'positive', 'human')",
+            "INSERT INTO build_labels VALUES ('build_1', ?, 'train', 'together', 'yes', 'positive', 'human', NULL)",
             [pair(query, right(query))],
         )
     pool = freeze_examples(store, policy, 8, model=minilm)
