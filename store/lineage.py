@@ -19,6 +19,7 @@ from store.labels import Resolution
 from store.propagation import Propagate
 
 _SHOWN_IF_AMBIGUOUS = 5
+_PAIRS_OF_A_TEXT = 20  # that are followed where a row holds one text only
 _T = TypeVar("_T")
 
 
@@ -119,10 +120,14 @@ def find_triplets(store: Store, beginning: str) -> list[BuiltTriplet]:
 
 @dataclass(frozen=True, slots=True)
 class FoundTexts:
-    """What of a build the texts of one exported row stand for."""
+    """What of a build the texts of one exported row stand for.
+
+    `pair_ids` are labelled pairs of which both texts are there, but for those of the triplets. Of a row that has a text
+    and no pair (a line of a collection of queries or chunks), they are some of the pairs of that text.
+    """
 
     triplets: tuple[BuiltTriplet, ...]
-    pair_ids: tuple[str, ...]  # of labelled pairs; where the row holds whole triplets, those of no triplet are left out
+    pair_ids: tuple[str, ...]
 
 
 def find_texts(store: Store, build_id: str, texts: Collection[str]) -> FoundTexts:
@@ -158,10 +163,25 @@ def find_texts(store: Store, build_id: str, texts: Collection[str]) -> FoundText
             """,
             given,
         )
+        if not pairs and _is_of_a_collection(texts):
+            pairs = store.rows(
+                f"""
+                SELECT pair_id, anchor_id, chunk_id FROM build_labels JOIN (
+                    FROM pairs WHERE anchor_id IN (SELECT anchor_id FROM in_row)
+                                  OR chunk_id IN (SELECT chunk_id FROM in_row)
+                ) USING (pair_id) WHERE build_id = $build ORDER BY pair_id LIMIT {_PAIRS_OF_A_TEXT}
+                """,
+                given,
+            )
     if triplets:
         whole = {(t.anchor_id, chunk) for t in triplets for chunk in (t.positive_id, t.negative_id)}
         pairs = [pair for pair in pairs if (pair["anchor_id"], pair["chunk_id"]) not in whole]
     return FoundTexts(tuple(triplets), tuple(str(pair["pair_id"]) for pair in pairs))
+
+
+def _is_of_a_collection(texts: Collection[str]) -> bool:
+    """Tell whether a row is one query or one chunk, and not a pair of which somebody edited a part."""
+    return any(text.startswith(("anchor_", "chunk_")) for text in texts) or sum(" " in text for text in texts) == 1
 
 
 def _triplets(store: Store, sql: str, parameters: Mapping[str, object]) -> list[BuiltTriplet]:

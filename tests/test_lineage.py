@@ -209,6 +209,30 @@ def test_a_grouped_row_leads_to_all_of_its_triplets(shop: Shop) -> None:
     assert {pair.pair.chunk for pair in found.pairs} == {*texts["pos"], *texts["neg"]}
 
 
+@pytest.mark.parametrize(
+    ("format", "file", "triplets"),
+    [
+        ("labeled-pair", "train.jsonl", 0),
+        ("labeled-list", "train.jsonl", 2),
+        ("flagembedding", "train.jsonl", 2),
+        ("tevatron", "train.jsonl", 2),
+        ("tevatron", "corpus.jsonl", 0),
+        ("msmarco", "triples.train.tsv", 1),
+        ("beir", "qrels/train.tsv", 0),
+        ("beir", "qrels/train.trec", 0),
+        ("beir", "queries.jsonl", 0),
+        ("csv", "train.csv", 1),
+    ],
+)
+def test_rows_of_other_formats_lead_to_what_they_hold(shop: Shop, format: str, file: str, triplets: int) -> None:
+    with open_workspace(shop.root).open() as store:
+        export(store, shop.build, shop.root / format, format=format)  # type: ignore[arg-type]
+    found = trace(shop, f"{format}/{file}:2")
+    assert bool(found.triplets) == bool(triplets)
+    assert found.pairs
+    assert all(pair.asked_in for pair in found.pairs)
+
+
 def test_a_label_that_changed_since_the_build_is_shown_as_it_was_and_as_it_is(shop: Shop) -> None:
     query, (_, chunks) = next(iter(LOG.items()))
     pair = pair_id(anchor_id(query), chunk_id(chunks[1]))

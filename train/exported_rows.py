@@ -110,7 +110,9 @@ def _row(file: Path, line: int) -> object:
             return json.loads(found)
         if suffix in (".tsv", ".txt"):
             return found.rstrip("\r\n").split("\t")
-    raise UsageError(f"{file} is not read line by line: JSON Lines, Parquet, TSV and CSV are")
+        if suffix == ".trec":
+            return found.split()
+    raise UsageError(f"{file} is not read line by line: JSON Lines, Parquet, TSV, CSV and TREC files are")
 
 
 def _opened(file: Path) -> IO[str]:
