@@ -104,11 +104,11 @@ def mine_negatives(
             len(chosen[source].too_close),
             len(chosen[source].repeated),
             chosen[source].short,
-            change.new,
-            change.withdrawn,
-            change.kept,
+            changes[source].new,
+            changes[source].withdrawn,
+            changes[source].kept,
         )
-        for source, change in zip(sources, changes, strict=True)
+        for source in sources
     )
     return MinedNegatives(len(ground.anchors), len(ground.chunk_ids), per_chunk, tuple(counts))
 

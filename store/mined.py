@@ -53,7 +53,6 @@ class SourceChange(NamedTuple):
     """How the candidates of a source changed. `kept`: found no more, but judged or reviewed."""
 
     source: str
-    found: int
     new: int
     withdrawn: int
     kept: int
@@ -118,7 +117,7 @@ def add_search(store: Store, source: str, settings: Mapping[str, object]) -> str
     return search_id
 
 
-def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: pa.Table) -> list[SourceChange]:
+def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: pa.Table) -> dict[str, SourceChange]:
     """Put what was found forward, in place of what earlier runs found in these sources.
 
     A pair that somebody has judged or reviewed stays a candidate, though it is found no more: that work is not lost.
@@ -129,6 +128,9 @@ def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: p
         policy: under which policy.
         sources: that were searched.
         found: what they found, as in `FOUND`; a pair at most once a source.
+
+    Returns:
+        What changed, by source.
     """
     with store.view_of("found", found):
         store.execute(
@@ -138,33 +140,7 @@ def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: p
             FROM found JOIN mining_anchors USING (anchor) JOIN mining_corpus USING (chunk)
             """
         )
-    parameters = {"policy": policy.name, "sources": list(sources)}
-    store.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE mining_stale AS
-        SELECT pair_id, source, pair_id IN (
-            SELECT pair_id FROM judgments UNION ALL FROM (SELECT pair_id FROM reviews)
-            UNION ALL FROM (SELECT pair_id FROM batch_pairs)
-        ) AS kept
-        FROM candidates
-        WHERE policy_name = $policy AND interaction_id = '' AND source IN (SELECT unnest($sources))
-          AND (pair_id, source) NOT IN (SELECT (pair_id, source) FROM mining_found)
-        """,
-        parameters,
-    )
-    changes = store.rows(
-        """
-        SELECT source,
-               (SELECT count(*) FROM mining_found WHERE mining_found.source = asked.source) AS found,
-               (SELECT count(*) FROM mining_found ANTI JOIN (
-                    FROM candidates WHERE policy_name = $policy AND interaction_id = ''
-                ) USING (pair_id, source) WHERE mining_found.source = asked.source) AS new,
-               (SELECT count(*) FROM mining_stale WHERE NOT kept AND mining_stale.source = asked.source) AS withdrawn,
-               (SELECT count(*) FROM mining_stale WHERE kept AND mining_stale.source = asked.source) AS kept
-        FROM (SELECT unnest($sources) AS source) AS asked
-        """,
-        parameters,
-    )
+    changes = _changes(store, policy, sources)
     store.execute(
         """
         DELETE FROM candidates WHERE policy_name = ? AND interaction_id = ''
@@ -185,7 +161,38 @@ def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: p
     )
     for name in ("found", "stale", "known", "anchors", "corpus"):
         store.execute(f"DROP TABLE mining_{name}")
-    return [SourceChange(**row) for row in changes]  # type: ignore[arg-type]
+    return changes
+
+
+def _changes(store: Store, policy: Policy, sources: Sequence[str]) -> dict[str, SourceChange]:
+    """Find out what of the sources' candidates is found no more, and count what changes."""
+    parameters = {"policy": policy.name, "sources": list(sources)}
+    store.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE mining_stale AS
+        SELECT pair_id, source, pair_id IN (
+            SELECT pair_id FROM judgments UNION ALL FROM (SELECT pair_id FROM reviews)
+            UNION ALL FROM (SELECT pair_id FROM batch_pairs)
+        ) AS kept
+        FROM candidates
+        WHERE policy_name = $policy AND interaction_id = '' AND source IN (SELECT unnest($sources))
+          AND (pair_id, source) NOT IN (SELECT (pair_id, source) FROM mining_found)
+        """,
+        parameters,
+    )
+    rows = store.rows(
+        """
+        SELECT source,
+               (SELECT count(*) FROM mining_found ANTI JOIN (
+                    FROM candidates WHERE policy_name = $policy AND interaction_id = ''
+                ) USING (pair_id, source) WHERE mining_found.source = asked.source) AS new,
+               (SELECT count(*) FROM mining_stale WHERE NOT kept AND mining_stale.source = asked.source) AS withdrawn,
+               (SELECT count(*) FROM mining_stale WHERE kept AND mining_stale.source = asked.source) AS kept
+        FROM (SELECT unnest($sources) AS source) AS asked
+        """,
+        parameters,
+    )
+    return {str(row["source"]): SourceChange(**row) for row in rows}  # type: ignore[arg-type]
 
 
 def corpus_texts(store: Store, progress: Progress = silent) -> Iterator[str]:
