@@ -64,6 +64,8 @@ def _print_choice(out: "Output", result: "NextReviews") -> None:
     )
     if result.undrawn:
         out.line(f"{result.undrawn:,} of them are not drawn yet: chance will move some into the audit")
+    if not result.targeted:
+        return
     out.line("Those worth most (at most three of a query follow each other, and look-alikes stand together):")
     out.line("  value = (gives / 2 + corrects) x nearness x newness x alike")
     for pair in sorted(result.targeted, key=lambda pair: -pair.value)[:_PAIRS_SHOWN]:
