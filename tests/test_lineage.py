@@ -1,8 +1,9 @@
 import functools
 import json
 import random
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -101,6 +102,7 @@ class Shop:
     """A workspace with a judged, reviewed and exported build of the bakery log."""
 
     root: Path
+    log: Path
     policy: Policy
     build: Build
     prompts: dict[str, list[dict[str, str]]]  # chunk -> messages as the judge's server got them
@@ -119,17 +121,13 @@ def write_log(file: Path) -> None:
             out.write(json.dumps(line | {"cited": [f"c{number}-1"]}) + "\n")
 
 
-@pytest.fixture
-def log_file(tmp_path: Path) -> Path:
-    write_log(tmp_path / "log.jsonl")
-    return tmp_path / "log.jsonl"
-
-
-@pytest.fixture
-def shop(tmp_path: Path, log_file: Path) -> Shop:
-    workspace = create_workspace(tmp_path / "w").root
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    root = tmp_path_factory.mktemp("shop")
+    write_log(root / "log.jsonl")
+    workspace = create_workspace(root / "w").root
     with open_workspace(workspace).open() as store:
-        import_files(store, [log_file])
+        import_files(store, [root / "log.jsonl"])
         policy, _ = add_policy(store, BAKERY)
         mine(store, policy)
         with serving(lambda call: labelled("related", quote=call.texts["candidate"][:20])) as stub:
@@ -141,7 +139,14 @@ def shop(tmp_path: Path, log_file: Path) -> Shop:
         export(store, built, workspace / "out")
         export(store, built, workspace / "grouped", format="grouped")
         export(store, built, workspace / "table", format="parquet")
-    return Shop(workspace, policy, built, prompts)
+    return Shop(workspace, root / "log.jsonl", policy, built, prompts)
+
+
+@pytest.fixture
+def shop(made: Shop, tmp_path: Path) -> Shop:
+    """A copy of it, for a test to change."""
+    shutil.copytree(made.root, tmp_path / "w")
+    return replace(made, root=tmp_path / "w")
 
 
 def bakery_answers(policy: Policy) -> Iterator[Review]:
@@ -150,7 +155,7 @@ def bakery_answers(policy: Policy) -> Iterator[Review]:
             yield answered(policy, pair_id(anchor_id(query), chunk_id(chunk)), "related" if rank else "answers")
 
 
-def test_a_line_of_an_export_leads_to_prompt_answer_review_and_log(shop: Shop, log_file: Path) -> None:
+def test_a_line_of_an_export_leads_to_prompt_answer_review_and_log(shop: Shop) -> None:
     row = json.loads((shop.root / "out" / "train.jsonl").read_text().splitlines()[1])
     traced = from_json("lineage", "out/train.jsonl:2", cwd=shop.root)
     (triplet,) = traced["lineage"]["triplets"]
@@ -166,8 +171,8 @@ def test_a_line_of_an_export_leads_to_prompt_answer_review_and_log(shop: Shop, l
         assert json.loads(judgment["raw_answer"])["label"] == "related"
         assert judgment["quote"] == chunk[:20]
         (candidate,) = pair["candidates"]
-        assert candidate["logged"]["path"] == str(log_file)
-        logged = json.loads(log_file.read_text().splitlines()[candidate["logged"]["line"] - 1])
+        assert candidate["logged"]["path"] == str(shop.log)
+        logged = json.loads(shop.log.read_text().splitlines()[candidate["logged"]["line"] - 1])
         assert logged["query"] == row["anchor"]
         assert chunk in [c["text"] for c in logged["retrieved"]]
     (review,) = pairs[row["positive"]]["reviews"]

@@ -97,6 +97,7 @@ def test_nothing_is_wrong_with_what_the_tool_wrote(database: Path) -> None:
             "audits",
         ),
         ("UPDATE reviews SET pair_id = 'pair_0'", "reviews"),
+        ("INSERT INTO chunks FROM chunks", "chunks"),
     ],
 )
 def test_whatever_is_changed_in_a_row_is_named_with_its_table(database: Path, corrupt: str, table: str) -> None:

@@ -9,7 +9,7 @@ from store.verification.evidence_hashes import check_builds_content, check_evide
 from store.verification.hashes import check_interactions, check_pairs, check_texts, check_triplets
 from store.verification.labels import check_builds, check_human_labels, check_judges_labels
 from store.verification.problems import Checked, Problem
-from store.verification.references import check_references
+from store.verification.references import check_keys, check_references
 
 __all__ = ["Checked", "Problem", "Verified", "verify"]
 
@@ -48,6 +48,7 @@ def _checks(store: Store, progress: Progress) -> Iterator[Checked]:
     yield check_builds_content(store)
     yield check_imports(store)
     progress.start("Following references", None)
+    yield from check_keys(store)
     yield from check_references(store)
     progress.start("Working labels out again", None)
     yield check_human_labels(store)

@@ -97,6 +97,29 @@ def check_references(store: Store) -> Iterator[Checked]:
     yield _triplets_of_labelled_pairs(store)
 
 
+# Tables of the logs have no index of their keys, since that would take most of the time of an import.
+_KEYS = {
+    "chunks": ("chunk_id",),
+    "chunk_names": ("external_id", "chunk_id"),
+    "retrievals": ("interaction_id", "rank"),
+}
+
+
+def check_keys(store: Store) -> Iterator[Checked]:
+    """Check that no key of the logs' tables is there twice."""
+    for table, key in _KEYS.items():
+        columns = ", ".join(key)
+        rows = store.rows(
+            f"SELECT {columns}, count(*) AS rows FROM {table} GROUP BY {columns} HAVING count(*) > 1"
+            f" ORDER BY {columns} LIMIT {_SHOWN}"
+        )
+        problems = tuple(
+            Problem(table, " ".join(str(row[name]) for name in key), "is there more than once", "1", str(row["rows"]))
+            for row in rows
+        )
+        yield Checked(f"keys of {table}", store.count(f"SELECT count(*) FROM {table}"), problems)
+
+
 def _triplets_of_labelled_pairs(store: Store) -> Checked:
     """Check that a build's triplets are made of pairs that it labelled so, in the same split."""
     rows = store.rows(
