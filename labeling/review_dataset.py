@@ -246,6 +246,17 @@ def read_own_records(client: "Argilla", dataset: Dataset, pair_ids: Sequence[str
     return {item["record"]["external_id"]: item["record"] for item in answer["items"]}
 
 
+def withdraw_suggestions(client: "Argilla", found: Json | None, made: Json) -> None:
+    """Delete the suggestions of a record that is to have none any more: writing it would leave them there.
+
+    Raises:
+        ProviderError: Argilla failed.
+    """
+    stale = [str(suggestion["id"]) for suggestion in (found or {}).get("suggestions") or []]
+    if found and stale and made.get("suggestions") == []:
+        call(client, "DELETE", f"/api/v1/records/{found['id']}/suggestions", params={"ids": ",".join(stale)})
+
+
 def write_records(
     client: "Argilla", dataset: Dataset, records: Sequence[Json], progress: Progress
 ) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from labeling.review_dataset import (
     stream_of,
     unfinished_records,
     was_edited,
+    withdraw_suggestions,
     write_records,
 )
 from labeling.review_layout import CONTENT, ENCODED_BY, QUEUE, VECTOR, record
@@ -143,6 +144,8 @@ def push_queue(
             )
     writing = [*(made for _, made in sending), *plan.requeued]
     moved = set_places([(pair, there.get(pair)) for pair in plan.asked], writing)
+    for made in writing:
+        withdraw_suggestions(client, there.get(made["external_id"]), made)
     refused = write_records(client, dataset, [*writing, *moved], progress)
     bad = {pair_id for pair_id, _ in refused}
     add_pushed_pairs(store, dataset.dataset_id, [q.pair.pair_id for q, _ in plan.new if q.pair.pair_id not in bad])

@@ -33,3 +33,18 @@ def test_a_drawn_audit_is_answered_blind_in_argilla_and_certified(store: Store, 
     (group,) = certify(store, policy, resolution="majority", max_error=0.2).groups
     assert (group.finding.sample.answered, group.finding.sample.against) == (40, 0)
     assert group.certificate_id
+
+
+def test_a_pair_that_stood_there_with_a_suggestion_is_asked_without_it_once_it_is_drawn(
+    store: Store, client: "Argilla"
+) -> None:
+    policy = fill(store, large_log(2, 3), replace(POLICY, name=f"shown-{uuid4().hex[:8]}"))
+    judge(store, policy, dict.fromkeys((pair.pair_id for pair in drawable_pairs(store, policy)), "related"))
+    push_reviews(store, policy, client, TARGETED_ONLY)
+    assert all(record["suggestions"] for record in on_server(client, policy).values())
+    assert draw_audit(store, policy, 2, group="negatives", include_shown=True).shown == 2
+    push_reviews(store, policy, client, TARGETED_ONLY)
+    records = on_server(client, policy).values()
+    assert sorted(bool(found["suggestions"]) for found in records) == [False, False, True, True, True, True]
+    assert all(bool(found["suggestions"]) == (found["metadata"]["stream"] == "targeted") for found in records)
+    assert push_reviews(store, policy, client, TARGETED_ONLY).updated == 0
