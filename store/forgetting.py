@@ -73,10 +73,15 @@ _RULES = (
     _Rule("alike_pairs", f"{_PAIRS} OR alike_id IN (SELECT pair_id FROM gone_pairs)", None),
     _Rule(
         "embeddings",  # those of chunks and anchors that were mined go by their own ids
-        "text_id IN (FROM gone_texts UNION ALL SELECT chunk_id FROM gone_chunks UNION ALL SELECT anchor_id FROM gone_anchors)",
+        "text_id IN (FROM gone_texts UNION ALL SELECT chunk_id FROM gone_chunks"
+        " UNION ALL SELECT anchor_id FROM gone_anchors)",
         None,
     ),
-    _Rule("synthetic_questions", f"({_ANCHORS} OR {_GENERATED}) AND text <> ''", "text = '', repeats = NULL"),
+    _Rule(
+        "synthetic_questions",
+        f"({_ANCHORS} OR repeats IN (SELECT anchor_id FROM gone_anchors) OR {_GENERATED}) AND text <> ''",
+        "text = '', repeats = NULL",
+    ),
     _Rule("generations", f"{_CHUNKS} AND raw_answer IS NOT NULL", "raw_answer = NULL"),
     _Rule("anchors", _ANCHORS, None),
     _Rule("chunks", _CHUNKS, None),
