@@ -217,3 +217,16 @@ def test_lists_of_different_length_are_named(store: Store, tmp_path: Path) -> No
     rows = [{"query": "q", "text": ["a", "b"], "score": [1.0]}]
     with pytest.raises(InvalidDataError, match="lists of different length: text has 2, score has 1"):
         import_files(store, [write_lines(tmp_path / "log.jsonl", rows)], format="table")
+
+
+def test_yes_and_no_for_fewer_chunks_than_there_are_make_the_row_bad(store: Store, tmp_path: Path) -> None:
+    row = {"query": "q", "text": ["a", "b", "c"], "cited": [True]}
+    with pytest.raises(InvalidDataError, match="cited says yes or no 1 times for 3 chunks"):
+        import_files(store, [write_lines(tmp_path / "log.jsonl", [row])])
+
+
+def test_a_column_that_is_there_twice_is_refused_only_where_it_is_read(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataError, match="several columns query"):
+        import_files(store, [write_text(tmp_path / "twice.csv", "query,query,text,cited\nq,p,a,yes\n")])
+    unread = write_text(tmp_path / "unread.csv", "query,note,note,text,cited\nq,x,y,a,yes\n")
+    assert import_files(store, [unread]).files[0].interactions == 1

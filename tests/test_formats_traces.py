@@ -466,3 +466,27 @@ def test_what_was_said_of_spans_says_nothing_without_them(store: Store, tmp_path
     }
     with pytest.raises(UsageError, match=f"{name}, which say more about another file"):
         import_files(store, [write_lines(tmp_path / "said.jsonl", [said[name]])])
+
+
+def _retrieving(*documents: dict[str, Any]) -> dict[str, Any]:
+    flat = {
+        f"retrieval.documents.{place}.document.{key}": value
+        for place, document in enumerate(documents)
+        for key, value in document.items()
+    }
+    attributes = {"openinference.span.kind": "RETRIEVER", "input.value": QUERY, **flat}
+    return {"context": {"trace_id": "t", "span_id": "s"}, "parent_id": None, "attributes": attributes}
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (({"id": "a", "content": "100 days."}, {"id": "a", "content": "Far."}), 'chunk "a" has two texts'),
+        (({"content": 7},), "text: 7 is not a string"),
+    ],
+)
+def test_a_document_whose_text_is_lost_or_none_makes_the_line_bad(
+    store: Store, tmp_path: Path, documents: tuple[dict[str, Any], ...], message: str
+) -> None:
+    with pytest.raises(InvalidDataError, match=message):
+        import_files(store, [write_lines(tmp_path / "spans.jsonl", [_retrieving(*documents)])])

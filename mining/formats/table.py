@@ -91,6 +91,9 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
             listed = ", ".join(columns) or "none"
             again = f"uncited import {shlex.quote(name)} --map {field}={near[0] if near else 'COLUMN'}"
             raise InvalidDataError(f"{name} has no column {column}{meant} (its columns: {listed})", hint=again)
+    read = [*mapping.values(), *(field for field in _FIELDS if field not in mapping)]
+    if twice := [column for column in read if columns.count(column) > 1]:
+        raise InvalidDataError(f"{name} has several columns {twice[0]}; give them names of their own")
     there = {field for field in _FIELDS if mapping.get(field, field) in columns}
     lacking = [] if "query" in there else ["query"]
     lacking += [] if there & {"retrieved", "text", "chunk_id"} else ["text (or chunk_id, or retrieved)"]
@@ -168,6 +171,8 @@ def _of_lists(number: int, fields: dict[str, Any], signals: dict[str, Any], othe
     chunks = _chunks(fields, problems)
     cited = fields.get("cited")
     if isinstance(cited, list) and cited and all(isinstance(flag, bool) for flag in cited):
+        if len(cited) != len(chunks):
+            problems.append(f"cited says yes or no {len(cited)} times for {len(chunks)} chunks")
         cited = [chunk["chunk_id"] for chunk, flag in zip(chunks, cited, strict=False) if flag]
     told = list(fields.get("signals") or ())
     for name, value in signals.items():

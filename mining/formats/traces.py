@@ -32,7 +32,7 @@ _SHOWN = 6  # spans of a circle
 class Document:
     """One chunk that a span put out. Where the trace has no id for it, its text names it."""
 
-    text: str | None
+    text: Any  # a string, or whatever stood in the place of one, which is then named as wrong
     chunk_id: str | None = None
     score: Any = None
     document: str | None = None
@@ -41,7 +41,7 @@ class Document:
     @property
     def name(self) -> str:
         """The id, else one made of the text."""
-        return self.chunk_id or chunk_id(self.text or "")
+        return self.chunk_id or chunk_id(self.text if isinstance(self.text, str) else json.dumps(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,7 @@ def interactions(trace_id: str, spans: Sequence[Span], notes: Mapping[str, list[
     for number, (query, retrievers) in enumerate(by_query.items(), start=1):
         reordering = [r for r in rerankers if _reorders(r, query, retrievers, alone=len(by_query) == 1)]
         documents = _listed(reordering, retrievers)
+        two_texts = _with_two_texts([*reordering, *retrievers])
         first = retrievers[0]
         yield line_of(
             first.line,
@@ -174,6 +175,7 @@ def interactions(trace_id: str, spans: Sequence[Span], notes: Mapping[str, list[
                 "retrieved": [_as_logged(rank, document) for rank, document in enumerate(documents, start=1)],
                 "signals": [*_about_documents([*retrievers, *reordering], notes), *whole] or None,
             },
+            two_texts,
         )
 
 
@@ -249,6 +251,16 @@ def _listed(rerankers: Sequence[Span], retrievers: Sequence[Span]) -> list[Docum
         if known is None or (known.text is None and document.text is not None):
             listed[document.name] = document if known is None else _with_text_of(document, known)
     return list(listed.values())
+
+
+def _with_two_texts(spans: Sequence[Span]) -> list[str]:
+    """Name the chunks of one list whose id stands for several texts: one of them would be lost."""
+    texts: dict[str, Any] = {}
+    twice: dict[str, None] = {}
+    for document in (document for span in spans for document in span.documents if document.text is not None):
+        if texts.setdefault(document.name, document.text) != document.text:
+            twice[document.name] = None
+    return [f'chunk "{name}" has two texts' for name in twice]
 
 
 def _with_text_of(document: Document, known: Document) -> Document:
