@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["import_frame", "load_build", "log", "open", "span_processor"]
 
-_JSON = json.JSONEncoder(ensure_ascii=False)
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def log(
@@ -75,7 +75,8 @@ def log(
     Raises:
         OSError: it could not be written.
         TypeError: JSON cannot hold a value.
-        ValueError: `sample_rate` is no share, or a text is no Unicode (it holds half a surrogate pair).
+        ValueError: `sample_rate` is no share, a score is no finite number, or a text is no Unicode (it holds half a
+            surrogate pair).
     """
     if not _sampled(query, sample_rate):
         return False

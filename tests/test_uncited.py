@@ -214,3 +214,10 @@ def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: py
     with provider.get_tracer("application").start_as_current_span("search", attributes=kind):
         pass
     assert "a span was not logged" in caplog.text
+
+
+def test_a_score_that_no_import_would_take_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    with pytest.raises(ValueError, match="nan"):
+        uncited.log(file, "one?", retrieved=[{**CHUNKS[0], "score": float("nan")}], cited=[])
+    assert not file.exists()
