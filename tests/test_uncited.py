@@ -218,6 +218,6 @@ def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: py
 
 def test_a_score_that_no_import_would_take_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
-    with pytest.raises(ValueError, match="nan"):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         uncited.log(file, "one?", retrieved=[{**CHUNKS[0], "score": float("nan")}], cited=[])
     assert not file.exists()
