@@ -7,7 +7,7 @@ from typing import NamedTuple
 from labeling.bounds import hypergeometric_upper
 from store.audits import Audit, AuditedPair
 
-_ENOUGH = 5  # of each answer, for an interval by the normal distribution
+_ENOUGH = 5  # pairs of each answer, and of those that a variance rests on, for an interval by the normal distribution
 
 
 class ShareEstimate(NamedTuple):
@@ -21,7 +21,7 @@ class ShareEstimate(NamedTuple):
 class Estimated(NamedTuple):
     """A share by the reviews alone, and by them together with what the judge says of the pairs that nobody reviewed.
 
-    `assisted` is None where too few answers are of either kind for its interval.
+    `assisted` is None where too few answers are of either kind, or too few contradict the judge, for its interval.
     """
 
     plain: ShareEstimate
@@ -108,7 +108,8 @@ def assisted_share(
         confidence: of the interval, by the normal distribution.
 
     Returns:
-        None where fewer than five answers are of one kind: the interval would be too narrow.
+        None where fewer than five answers are of one kind, or a judge was so seldom wrong that the variance rests on
+        fewer than five pairs: the interval would be too narrow, of no width where it was never wrong.
     """
     import numpy as np
     from scipy.stats import norm
@@ -121,6 +122,9 @@ def assisted_share(
     coefficient = float(((said - said.mean()) * (thought - thought.mean())).mean()) / spread if spread > 0 else 0.0
     value = float(said.mean()) + coefficient * (judged_everywhere - float(thought.mean()))
     left = said - said.mean() - coefficient * (thought - thought.mean())
-    variance = float((left**2).sum()) / (size - 2) / size * (1 - size / population)
+    squares = left**2
+    if squares.sum() ** 2 < _ENOUGH * (squares**2).sum() or np.allclose(left, 0):
+        return None
+    variance = float(squares.sum()) / (size - 2) / size * (1 - size / population)
     reach = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
     return ShareEstimate(value, max(0.0, value - reach), min(1.0, value + reach))
