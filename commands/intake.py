@@ -71,6 +71,8 @@ def _show(out: "Output", result: "ImportResult") -> None:
             out.line(f"{file.file} is read as {file.format}: {file.why}")
         if file.citations:
             out.line(f"{file.file}: citations were {file.citations}")
+        if not (file.interactions or file.known or file.rejected):
+            out.line(f"{file.file} holds no interaction")
         if file.imported_before:
             out.line(f"{file.file} was imported before")
         if file.rejects:

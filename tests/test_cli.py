@@ -224,6 +224,11 @@ def test_quiet_prints_the_result_and_nothing_else(workspace: Path, log_file: Pat
     assert done.stderr == ""
 
 
+def test_a_file_that_holds_nothing_is_said_to(workspace: Path) -> None:
+    (workspace / "empty.jsonl").touch()
+    assert "empty.jsonl holds no interaction" in run("import", "empty.jsonl", cwd=workspace).stdout
+
+
 def test_standard_input_is_a_file_like_any_other(workspace: Path, log_file: Path) -> None:
     command = [sys.executable, "-m", "cli", "import", "-", "--json"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
