@@ -30,6 +30,7 @@ def import_(
 ) -> None:
     """Import interaction logs: each file wholly or not at all, and twice is as good as once."""
     from mining.import_log import import_files
+    from store.policies import list_policies
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         result = import_files(
@@ -44,8 +45,9 @@ def import_(
             dry_run=dry_run,
             progress=bar,
         )
+        policies = [policy.name for policy in list_policies(session.store)]
     if not session.out.json(result):
-        _show(session.out, result)
+        _show(session.out, result, policies)
 
 
 def _mapping(options: list[str]) -> dict[str, str]:
@@ -58,7 +60,7 @@ def _mapping(options: list[str]) -> dict[str, str]:
     return mapping
 
 
-def _show(out: "Output", result: "ImportResult") -> None:
+def _show(out: "Output", result: "ImportResult", policies: list[str]) -> None:
     from labeling.untrusted_text import one_line
     from printing import relative
 
@@ -88,10 +90,10 @@ def _show(out: "Output", result: "ImportResult") -> None:
     signals = [signal for file in result.files for signal in file.signals]
     if signals:
         out.table("Signals", ("signal", "from", "about", "times"), signals)
-    _hint(out, result, {signal.signal for signal in signals})
+    _hint(out, result, {signal.signal for signal in signals}, policies)
 
 
-def _hint(out: "Output", result: "ImportResult", signals: set[str]) -> None:
+def _hint(out: "Output", result: "ImportResult", signals: set[str], policies: list[str]) -> None:
     if result.dry_run:
         out.note("To import: the same command without --dry-run" + (" and with --skip-invalid" * bool(result.rejected)))
         return
@@ -101,4 +103,7 @@ def _hint(out: "Output", result: "ImportResult", signals: set[str]) -> None:
             " they can be reviews too: a file with the columns query, chunk, label, reviewer"
         )
         out.next("uncited review import GRADES.csv --policy NAME")
-    out.next("uncited policy add policies/example.yaml", "uncited mine --policy NAME")
+    if policies:
+        out.next(*(f"uncited mine --policy {name}" for name in policies))
+    else:
+        out.next("uncited policy add policies/example.yaml", "uncited mine --policy NAME")

@@ -229,6 +229,14 @@ def test_a_file_that_holds_nothing_is_said_to(workspace: Path) -> None:
     assert "empty.jsonl holds no interaction" in run("import", "empty.jsonl", cwd=workspace).stdout
 
 
+def test_an_import_names_the_policies_that_are_there_as_what_comes_next(workspace: Path, log_file: Path) -> None:
+    assert "uncited mine --policy NAME" in run("import", log_file, cwd=workspace).stderr
+    run("policy", "add", "policies/example.yaml", cwd=workspace)
+    said = run("import", log_file, cwd=workspace).stderr
+    assert "uncited mine --policy answers-the-question" in said
+    assert "policy add" not in said
+
+
 def test_standard_input_is_a_file_like_any_other(workspace: Path, log_file: Path) -> None:
     command = [sys.executable, "-m", "cli", "import", "-", "--json"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
