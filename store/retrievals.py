@@ -172,6 +172,7 @@ _MINED = f"""
                AS source,
            interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score, duplicate_of, similarity
     FROM listed JOIN interactions USING (interaction_id)
+    SEMI JOIN anchors USING (anchor_id) -- a forgotten query has no text that anybody could label
     LEFT JOIN carried USING (interaction_id, chunk_id)
     LEFT JOIN voted USING (anchor_id, chunk_id)
     LEFT JOIN neighbours USING (anchor_id, chunk_id)

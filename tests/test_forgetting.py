@@ -188,6 +188,16 @@ class TestOnce:
         assert private.count("SELECT count(*) FROM build_alterations") == 1
         assert private.count("SELECT count(*) FROM removed_triplets") == len(before) - len(left)
 
+    def test_mining_again_does_not_put_a_forgotten_query_or_chunk_forward(self, private: Store) -> None:
+        policy, _ = add_policy(private, BAKERY)
+        forget(private, plan(private, Request("query-id", "zoe-quimby-17")))
+        forget(private, plan(private, Request("chunk-id", "brioche-manual-p9")))
+        before = private.count("SELECT count(*) FROM candidates")
+        mine(private, policy)
+        assert private.count("SELECT count(*) FROM candidates") == before
+        assert private.count("SELECT count(*) FROM candidate_pairs ANTI JOIN anchors USING (anchor_id)") == 0
+        assert private.count("SELECT count(*) FROM candidate_pairs ANTI JOIN chunks USING (chunk_id)") == 0
+
     def test_a_prompt_that_showed_a_forgotten_text_cannot_be_shown_and_says_so(self, private: Store) -> None:
         cited = LOG[QUERY][1][0]
         shown_beside = find_pair(private, pair_id(anchor_id(QUERY), chunk_id(CHUNK)))
