@@ -171,9 +171,9 @@ def check_goal(max_error: float, confidence: float) -> None:
     Raises:
         UsageError: `max_error` or `confidence` is not between 0 and 1.
     """
-    for name, value in (("--max-error", max_error), ("--confidence", confidence)):
+    for name, value, usual in (("--max-error", max_error, MAX_ERROR), ("--confidence", confidence, CONFIDENCE)):
         if not 0 < value < 1:
-            raise UsageError(f"{name} {value} is not between 0 and 1", hint=f"{name} 0.02")
+            raise UsageError(f"{name} {value} is not between 0 and 1", hint=f"{name} {usual}")
 
 
 def _certificate(

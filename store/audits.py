@@ -129,8 +129,15 @@ def audits_by_group(store: Store, policy: Policy, *, resolution: Resolution) -> 
 
 
 def sample_of_all(store: Store, policy: Policy, *, resolution: Resolution) -> Audit:
-    """Return the newest random sample of all pairs, whatever their group: an audit, a pilot, or the review streams."""
-    row = next((row for row in audit_rows(store, policy) if row.group is None), None)
+    """Return the newest random sample of all pairs, whatever their group: an audit, a pilot, or the review streams.
+
+    It is empty where audits of single groups are all that was drawn: those have ended that of the streams, and put
+    pairs of their group alone into them.
+    """
+    rows = audit_rows(store, policy)
+    row = next((row for row in rows if row.group is None), None)
+    if row is None and rows:
+        return Audit(FIRST_AUDIT, THRESHOLDS, (), ())
     return _load(store, policy, row, resolution)
 
 

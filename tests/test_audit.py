@@ -422,6 +422,20 @@ def test_an_audit_of_a_part_speaks_about_it_alone_and_leaves_the_other_groups_th
     assert labels == inside - set(sampled(store, policy))
 
 
+def test_an_audit_of_one_group_says_nothing_of_how_many_of_all_pairs_are_relevant(store: Store) -> None:
+    policy = fill(store)
+    draw_audit(store, policy, 90, group="negatives")
+    answer(store, policy, negatives())
+    assert certified(store, policy).prevalence is None
+
+
+def test_a_goal_that_is_no_share_is_refused_with_one_that_makes_sense(store: Store) -> None:
+    policy = fill(store)
+    with pytest.raises(UsageError) as refused:
+        certify(store, policy, resolution="majority", confidence=95)
+    assert refused.value.hint == "--confidence 0.95"
+
+
 def test_a_pilot_certifies_nothing_and_costs_the_audit_after_it_nothing(store: Store) -> None:
     policy = fill(store)
     draw_audit(store, policy, 60, pilot=True)
