@@ -62,8 +62,11 @@ class Store:
 
         Raises:
             InvalidDataError: what ended the block is that the file is damaged.
+            KeyboardInterrupt: it is Ctrl-C in the middle of a query, which DuckDB calls something else.
         """
         self.close()
+        if error is not None and _is_interrupt(error):
+            raise KeyboardInterrupt from error
         if error is not None and is_damage(error):
             raise _damaged(error, self.path) from error
 
@@ -157,6 +160,13 @@ class Store:
         finally:
             with contextlib.suppress(duckdb.Error):  # in an aborted transaction, where the first error matters
                 self.connection.unregister(name)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    # A query that `sql` runs raises a plain RuntimeError, one that `execute` runs an InterruptException.
+    return isinstance(error, duckdb.InterruptException) or (
+        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    )
 
 
 def is_damage(error: BaseException) -> bool:

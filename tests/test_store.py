@@ -433,3 +433,9 @@ def test_overlap_is_the_share_of_five_word_runs() -> None:
 def test_texts_in_scripts_without_spaces_are_compared_by_character() -> None:
     text = "私は毎朝コーヒーを飲みながら新聞を読むのが好きですがお茶も好きです"
     assert NEAR_DUPLICATE <= similarity(text, text + "ね") < 1.0
+
+
+@pytest.mark.parametrize("said", [RuntimeError("Query interrupted"), duckdb.InterruptException("Interrupted!")])
+def test_what_duckdb_says_of_ctrl_c_in_a_query_is_ctrl_c(tmp_path: Path, said: Exception) -> None:
+    with pytest.raises(KeyboardInterrupt), Store(tmp_path / "u.duckdb"):
+        raise said
