@@ -185,6 +185,7 @@ class TestFiles:
         assert f"{workspace / 'argilla'} cannot be used: File exists" in message
         assert "not running" in run("argilla", "status", cwd=workspace).stdout
 
+    @pytest.mark.slow
     def test_a_copy_of_a_home_is_a_server_of_its_own_with_the_same_reviews(self, tmp_path: Path) -> None:
         home, copy = tmp_path / "argilla", tmp_path / "elsewhere" / "argilla"
         try:

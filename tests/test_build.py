@@ -107,6 +107,7 @@ def test_everything_left_out_is_counted_and_the_counts_add_up(store: Store) -> N
         "excluded": 2,
         "undecided": 2,
         "unreviewed": 2,
+        "kept_from_training": 0,
         "judged_only": 1,
     }
     assert counts["candidates"] == sum(counts[name] for name in (*LEFT_OUT, *USED)) == 10
@@ -382,6 +383,7 @@ def retrieved_for(number: int) -> list[str]:
     return [own, own + " indeed", distinct("other", number), *SHARED]
 
 
+@pytest.mark.slow
 @given(
     reviewed=st.lists(st.lists(ANSWERS, min_size=6, max_size=6), min_size=3, max_size=len(QUERIES)),
     judged=st.lists(ANSWERS, min_size=6, max_size=6),

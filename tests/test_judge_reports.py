@@ -151,6 +151,7 @@ def test_what_the_decisions_api_was_sent_is_shown_too(store: Store) -> None:
     assert history.judgments[0]["confidence"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_examples_compares_and_calibrates(tmp_path: Path, minilm: str) -> None:
     workspace = tmp_path / "w"
     run("init", "w", cwd=tmp_path)

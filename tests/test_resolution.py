@@ -99,6 +99,7 @@ def test_a_rule_that_does_not_exist_is_an_error_and_not_an_empty_label(store: St
 _answers = st.dictionaries(st.sampled_from("abcde"), st.sampled_from(["yes", "no", "spam", None]), max_size=5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)  # each example opens a database
 @given(_answers, st.none() | st.sampled_from(["yes", "no", None]).map(lambda label: ("z", label)))
 def test_the_views_agree_with_the_rules_as_one_would_say_them(

@@ -20,6 +20,8 @@ from labeling.review_layout import record
 from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
 from labeling.review_queue import review_queue
+import pytest
+
 from store.database import Store
 from store.policies import Policy
 from store.progress import silent
@@ -136,6 +138,7 @@ def test_a_push_killed_at_random_moments_ends_as_an_undisturbed_one(
         assert (again.new, again.updated, again.unchanged) == (0, 0, PAIRS)
 
 
+@pytest.mark.slow
 def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
     argilla_server: Server, client: "Argilla", tmp_path: Path
 ) -> None:

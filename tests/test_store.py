@@ -372,13 +372,16 @@ def test_the_label_follows_from_each_reviewers_last_answer(answers: list[tuple[s
         assert _label(store) == (expected, "human")
 
 
-def test_nothing_in_the_code_changes_or_deletes_evidence() -> None:
+def test_nothing_but_forgetting_changes_or_deletes_evidence() -> None:
     changing = re.compile(
         r"(UPDATE|DELETE\s+FROM|TRUNCATE|DROP\s+TABLE)\s+(IF\s+EXISTS\s+)?(judgments|reviews)\b", re.I
     )
     replaced = re.compile(r"insert\(\s*[\"'](judgments|reviews)[\"'].*replace=True", re.S)
-    for file in (Path(__file__).resolve().parents[1] / "store").glob("*.py"):
+    for file in (Path(__file__).resolve().parents[1] / "store").rglob("*.py"):
         code = file.read_text(encoding="utf-8")
+        if file.name == "forgetting.py":  # what the law asks to take out, and nothing else may
+            assert changing.search(code)
+            continue
         assert not changing.search(code), file
         assert not replaced.search(code), file
 
