@@ -78,7 +78,10 @@ def fill(store: Store, log: Path) -> None:
     add_triage_scores(store, "s", {pair_id(anchor_id(QUERY), chunk_id(CHUNK)): 0.5})
 
 
-@pytest.fixture(scope="module", params=["uncompressed", "dictionary", "fsst", "zstd", "auto"])
+SLOWER = (pytest.param(name, marks=pytest.mark.slow) for name in ("uncompressed", "dictionary", "fsst", "zstd"))
+
+
+@pytest.fixture(scope="module", params=["auto", *SLOWER])
 def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("private") / "w"
     write_private_log(root.parent / "log.jsonl")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import pytest
+
 from labeling import local_argilla
 from labeling.argilla_client import call, connect_as
 from labeling.local_argilla import Server
@@ -20,8 +22,6 @@ from labeling.review_layout import record
 from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
 from labeling.review_queue import review_queue
-import pytest
-
 from store.database import Store
 from store.policies import Policy
 from store.progress import silent
