@@ -182,6 +182,7 @@ def _append(file: str | Path, line: Mapping[str, Any], rotate_bytes: int | None)
     written = (_JSON.encode(line) + "\n").encode()
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
+        _lock(descriptor)  # released when the file is closed, or the process ends
         before = os.fstat(descriptor)
         is_torn = before.st_size > 0 and os.pread(descriptor, 1, before.st_size - 1) != b"\n"
         if is_torn:
@@ -192,6 +193,14 @@ def _append(file: str | Path, line: Mapping[str, Any], rotate_bytes: int | None)
             _rotate(Path(file), before)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for other writers, where the system and the file system can: half a line of theirs is no torn one."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _rotate(file: Path, written_to: os.stat_result) -> None:

@@ -127,8 +127,11 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
                 f" likely do, if the judge makes no errors: uncited audit draw --policy {policy} --size {result.draw}"
             )
         out.next(f"uncited audit pilot --policy {policy} --size {PILOT}{shown}")
-    else:
+    elif result.needs:
         out.line(f"No audit is worth while: only {result.drawable} pairs may be drawn.")
+    else:
+        out.line("No candidate has a judge's label yet, so there is nothing to certify.")
+        out.next(f"uncited mine --policy {policy}", f"uncited judge --policy {policy}")
 
 
 @app.command("pilot")

@@ -24,9 +24,10 @@ def push(
     from labeling.review_push import push_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
         client = connect(session.workspace.argilla_home)
         settings = session.workspace.settings.review
-        result = push_reviews(session.store, session.policy(policy), client, settings, progress=bar)
+        result = push_reviews(session.store, chosen, client, settings, progress=bar)
         if not session.out.json(result):
             print_push(session.out, result)
             session.out.next(f"uncited review pull --policy {policy}")
@@ -64,9 +65,10 @@ def pull(
     from labeling.review_pull import pull_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
         client = connect(session.workspace.argilla_home)
         settings = session.workspace.settings.review
-        result = pull_reviews(session.store, session.policy(policy), client, settings, progress=bar)
+        result = pull_reviews(session.store, chosen, client, settings, progress=bar)
         if not session.out.json(result):
             session.out.line(
                 f"{result.dataset}: {result.submitted} submitted, {result.discarded} discarded, {result.drafts} drafts"

@@ -36,9 +36,10 @@ def next_(
     from labeling.review_next import next_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
+        chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
         client = None if dry_run else connect(session.workspace.argilla_home)
         settings = session.workspace.settings.review
-        result = next_reviews(session.store, session.policy(policy), settings, budget, client, progress=bar)
+        result = next_reviews(session.store, chosen, settings, budget, client, progress=bar)
         out = session.out
         if not out.json(result):
             _print_choice(out, result)

@@ -142,6 +142,11 @@ def test_outside_a_workspace_the_next_command_is_named(tmp_path: Path) -> None:
     assert "Try:   uncited init" in done.stderr
 
 
+def test_a_policy_that_is_not_there_is_named_before_argilla_is_asked_for(workspace: Path) -> None:
+    for words in ("push", "pull", "next"):
+        assert "'nope'" in run("review", *words.split(), "--policy", "nope", cwd=workspace, status=4).stderr
+
+
 def test_the_workspace_may_come_from_the_environment(workspace: Path, tmp_path: Path) -> None:
     assert run("status", cwd=tmp_path, UNCITED_WORKSPACE=str(workspace)).stdout
 
