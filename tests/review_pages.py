@@ -74,6 +74,16 @@ class Browsing:
         expression = "n => new RegExp(`Submitted\\\\s*${n}(?!\\\\d)`).test(document.body.innerText)"
         self.page.wait_for_function(expression, arg=number)
 
+    def unfold(self, text: str) -> None:
+        """Open the last fold until it shows `text`: a page that still moves may swallow a click."""
+        shown = self.page.get_by_text(text)
+        for _ in range(5):
+            self.page.get_by_text("Show").last.click()
+            self.page.wait_for_timeout(1000)
+            if shown.is_visible():
+                return
+        raise AssertionError(f"folded: {text}")
+
     def chosen(self) -> list[str]:
         """Return the labels that are selected in the form."""
         found: list[str] = self.page.locator(".questions-form input:checked").evaluate_all(

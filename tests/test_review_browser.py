@@ -113,8 +113,7 @@ class TestReviewing:
         browsing.save("guidelines")
         page.get_by_text("GUIDELINES").first.click()
 
-        page.get_by_text("Show").last.click()
-        page.get_by_text(reason).wait_for()
+        browsing.unfold(reason)
         page.keyboard.press("2")
         assert browsing.chosen() == ["answers"], "what the guidelines warn of: after a click, number keys do nothing"
         page.keyboard.press("Tab")
