@@ -24,6 +24,7 @@ _TEXTS_AT_A_TIME = 512  # so that what is computed of them stays in a processor'
 
 _FOLDED_BELOW = 0x3000  # code points that the table holds; there are scripts without spaces from there on
 _SPACE, _ODD = 0, 0xFFFF
+_NUL = 0x110000  # stands for the character NUL, which is no space
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd; 2^64 divided by the golden ratio
 
 
@@ -71,6 +72,7 @@ def _sketch_page(texts: Sequence[str]) -> Sketches:
     if len(odd):
         plain = [" ".join(words(normalised(texts[place]))) for place in odd.tolist()]
         codes = _code_points(plain)
+        codes[codes == _SPACE] = _NUL
         codes[codes == ord(" ")] = _SPACE
         bits[odd], runs[odd], _ = _sketch_codes(codes, np.cumsum([len(text) + 1 for text in plain]))
     return Sketches(bits, runs)

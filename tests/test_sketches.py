@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mining import repeated
@@ -44,7 +44,9 @@ _texts = st.lists(_words, min_size=1, max_size=12).map(" ".join)
 def _plain_sketch(text: str) -> tuple[set[int], int]:
     """Which bits of a sketch are set, and the number of runs, worked out one word after another."""
     spoken = words(normalised(text))
-    hashes = [sum(ord(letter) * MULTIPLIER**place for place, letter in enumerate(word)) for word in spoken]
+    hashes = [
+        sum((ord(letter) or 0x110000) * MULTIPLIER**place for place, letter in enumerate(word)) for word in spoken
+    ]
     bits = set()
     for start in range(max(1, len(spoken) - SHINGLE_WORDS + 1)):
         run = 0
@@ -57,6 +59,7 @@ def _plain_sketch(text: str) -> tuple[set[int], int]:
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(_texts | st.text(max_size=20), min_size=1, max_size=4))
+@example(["\x00\x1b"])  # nothing but control characters, of which one is NUL
 def test_a_sketch_is_made_of_the_runs_of_the_normalised_words(texts: list[str]) -> None:
     sketched = sketches(texts)
     bits = np.unpackbits(sketched.bits.view(np.uint8), axis=1)
