@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 # Where objects are made by the hundred thousand and none refers back to itself, looking for cycles at every 700 of them
 # takes a third of the time.
-_OBJECTS_BETWEEN_COLLECTIONS = 200_000
+OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def ahead(items: Iterable[Item]) -> Generator[Iterable[Item]]:
 
     thread = threading.Thread(target=make, name="ahead", daemon=True)
     thresholds = gc.get_threshold()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *thresholds[1:])
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *thresholds[1:])
     thread.start()
     try:
         yield read()

@@ -3,35 +3,30 @@
 import contextlib
 import shlex
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mining.ahead import ahead
 from mining.citations import Citations, parse_citations
 from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
 from mining.formats.reading import Reading, opened_reading
 from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, given_of, planned
-from mining.import_result import Example, ImportedFile, ImportResult, SignalCount
+from mining.import_result import ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
 from mining.log_lines import STDIN, STDIN_NAME, Line, opened
-from mining.read_interaction import CITED, read_interaction
-from mining.rejected_lines import Reject, rejected_lines
+from mining.read_batches import Seen, read_batches
+from mining.rejected_lines import rejected_lines
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.import_files import FileRead, note_files
-from store.interactions import Added, Interaction, Prepared, add_prepared, find_import, prepared, record_import
+from store.interactions import Added, add_prepared, find_import, record_import
 from store.progress import Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BATCH_CHARACTERS = 16 << 20  # of text held in memory at a time
-_BATCH_INTERACTIONS = 5_000
-_EXAMPLES = 3
 _FRAME = "DataFrame"
 
 
@@ -155,26 +150,6 @@ class _DryRunEnds(Exception):
     """Takes a transaction back."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What is told of the interactions of a file besides their number."""
-
-    signals: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
-    examples: list[Example] = field(default_factory=list)
-
-    def note(self, batch: Sequence[Interaction]) -> None:
-        for interaction in batch:
-            for signal in interaction.signals:
-                happened = signal.value > 0
-                self.signals[signal.name, signal.source, "chunks" if signal.chunk else "interactions"] += happened
-            if len(self.examples) < _EXAMPLES:
-                names = [signal.name for signal in interaction.signals]
-                others = tuple(dict.fromkeys(name for name in names if name != CITED))
-                retrieved = len(interaction.retrieved)
-                example = Example(interaction.line, interaction.query, retrieved, names.count(CITED), others)
-                self.examples.append(example)
-
-
 def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Path | None) -> ImportedFile:
     store, kind = job.store, reading.format_name
     earlier = find_import(store, reading.import_id)
@@ -183,15 +158,23 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
             reading.name, known=earlier.interactions, imported_before=True, format=kind, why=reading.why
         )
     bad = BadLines(reading.name)
-    seen = _Seen() if job.dry_run or kind != NATIVE.name else None
+    seen = Seen()
+    look = job.dry_run or kind != NATIVE.name
     cited = _how(job, reading)
     total = Added(0, 0, 0, 0)
     with contextlib.suppress(_DryRunEnds), store.transaction(), rejected_lines(rejects, reading.name) as reject:
-        batches = _batches(job, reading, corpus, cited, bad, reject)
-        with ahead(_prepared(batch, seen) for batch in batches) as made:
-            for rows in made:
-                added = add_prepared(store, rows, import_id=reading.import_id)
-                total = Added(*map(sum, zip(total, added, strict=True)))
+        lines = _lines(job, reading, corpus, cited)
+        with read_batches(lines, reading.size, corpus, look=look) as batches:
+            for batch in batches:
+                seen.add(batch.seen)
+                for line, problems in batch.bad:
+                    bad.add(line.number, problems)
+                    if reject:
+                        reject(line, problems)
+                # With nowhere to put bad lines the file is lost at the first one: the rest is only checked.
+                if reject or job.dry_run or not bad.count:
+                    added = add_prepared(store, batch.rows, import_id=reading.import_id)
+                    total = Added(*map(sum, zip(total, added, strict=True)))
         if job.dry_run:
             raise _DryRunEnds
         if bad.count and not rejects:
@@ -213,8 +196,8 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
         format=kind,
         why=reading.why,
         citations=str(cited) or None if cited else None,
-        signals=tuple(SignalCount(*key, times) for key, times in sorted(seen.signals.items(), key=str)) if seen else (),
-        examples=tuple(seen.examples) if seen and job.dry_run else (),
+        signals=tuple(SignalCount(*key, times) for key, times in sorted(seen.signals.items(), key=str)),
+        examples=tuple(seen.examples) if job.dry_run else (),
         problems=str(bad) if job.dry_run else "",
     )
 
@@ -226,42 +209,10 @@ def _how(job: _Job, reading: Reading) -> CitedLines | None:
     return how_to_cite(job.how or Citations("markers"), lambda: reading.lines(lambda size: None))
 
 
-def _batches(
-    job: _Job,
-    reading: Reading,
-    corpus: Corpus | None,
-    cited: CitedLines | None,
-    bad: BadLines,
-    reject: Reject | None,
-) -> Iterator[list[Interaction]]:
-    """Read the good lines in batches that bound the memory held; note the others in `bad` and give them to `reject`.
-
-    With nowhere to put bad lines the file is lost at the first one: the rest is only checked.
-    """
+def _lines(job: _Job, reading: Reading, corpus: Corpus | None, cited: CitedLines | None) -> Iterator[Line]:
     job.progress.start(f"import {reading.name}", reading.size)
-    batch: list[Interaction] = []
-    held = 0
     lines: Iterator[Line] = reading.lines(job.progress.advance)
-    for line in with_citations(lines, cited, corpus) if cited else lines:
-        read = [line.problem] if line.problem else read_interaction(line.content, line.number, corpus)
-        if isinstance(read, list):
-            bad.add(line.number, read)
-            if reject:
-                reject(line, read)
-        elif reject or job.dry_run or not bad.count:
-            batch.append(read)
-            held += max(len(line.content), sum(len(chunk.text) for chunk in read.retrieved))
-            if held >= _BATCH_CHARACTERS or len(batch) >= _BATCH_INTERACTIONS:
-                yield batch
-                batch, held = [], 0
-    if batch and (reject or job.dry_run or not bad.count):
-        yield batch
-
-
-def _prepared(batch: Sequence[Interaction], seen: _Seen | None) -> Prepared:
-    if seen:
-        seen.note(batch)
-    return prepared(batch)
+    return with_citations(lines, cited, corpus) if cited else lines
 
 
 def _file_read(name: str, fingerprint: str) -> FileRead:
