@@ -13,6 +13,7 @@ from commands import (
     argilla,
     audit,
     build_diff,
+    evaluating,
     exporting,
     forgetting,
     intake,
@@ -64,7 +65,7 @@ app.command()(audit.certify)
 app.command()(training.build)
 app.command()(exporting.export)
 app.command()(training.train)
-app.command()(training.evaluate)
+app.command()(evaluating.evaluate)
 app.command()(lineage.lineage)
 app.command()(build_diff.diff)
 app.command()(verification.verify)
