@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -20,14 +20,10 @@ from store.labels import Resolution
 from store.monitor import Monitored, Shown, draw_traffic, monitor_seed, monitored_interactions, traffic
 from store.policies import Policy
 from store.progress import Progress, silent
-from store.text import normalised, words
+from store.segments import in_order, largest, segment_of
 from store.workspace import JudgeSettings, Price
 
 Per = Literal["day", "week", "month"]
-
-_SEGMENTS = 8  # that are told apart; the others are one
-_OTHERS = "others"
-_UNKNOWN = "not given"
 
 
 class Precision(NamedTuple):
@@ -196,9 +192,13 @@ def report(
             hint=f"uncited monitor --policy {policy.name} --share 1",
         )
     looked = [_look(policy, one) for one in drawn]
-    segment = _segments(looked, by)
-    named = sorted({segment(one) for one in looked}, key=lambda name: (name in (_OTHERS, _UNKNOWN), name))
-    parts = {name: [one for one in looked if segment(one) == name] for name in named}
+    segments = largest(
+        {one.drawn.interaction_id: segment_of(by, one.drawn.query, one.drawn.source, one.drawn.extra) for one in looked}
+    )
+    parts = {
+        name: [one for one in looked if segments[one.drawn.interaction_id] == name]
+        for name in in_order(segments.values())
+    }
     audit = sample_of_all(store, policy, resolution=resolution)
     asked = {shown.asked for one in drawn for shown in one.shown}
     of_traffic = replace(audit, pairs=tuple(pair for pair in audit.pairs if pair.pair_id in asked))
@@ -257,21 +257,3 @@ def period_of(moment: datetime, per: Per) -> str:
     if per == "week":
         day -= timedelta(days=day.weekday())
     return (day.replace(day=1) if per == "month" else day).isoformat()
-
-
-def _segments(looked: Sequence[Looked], by: str) -> Callable[[Looked], str]:
-    """Return what names the segment of an interaction; of many segments the largest keep their names."""
-    names = {one.drawn.interaction_id: _segment(one.drawn, by) for one in looked}
-    counts: dict[str, int] = {}
-    for name in names.values():
-        counts[name] = counts.get(name, 0) + 1
-    largest = sorted(counts, key=lambda name: (-counts[name], name))[:_SEGMENTS]
-    return lambda one: name if (name := names[one.drawn.interaction_id]) in largest else _OTHERS
-
-
-def _segment(drawn: Monitored, by: str) -> str:
-    if by == "length":
-        count = len(words(normalised(drawn.query)))
-        return "1 to 3 words" if count <= 3 else "4 to 8 words" if count <= 8 else "9 words or more"
-    value = drawn.source if by == "source" else drawn.extra.get(by)
-    return _UNKNOWN if value is None else str(value)[:60]

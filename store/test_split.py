@@ -1,0 +1,57 @@
+"""What an evaluation must know of a build's test split besides its labels."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+from store.database import Store
+from store.segments import segment_of
+
+
+def chunk_kinds(store: Store, build_id: str) -> dict[str, str]:
+    """Return the kind of each chunk that has a label in the test split of a build."""
+    found = store.table(
+        """
+        SELECT DISTINCT chunk_id, kind FROM build_labels JOIN pairs USING (pair_id) JOIN chunks USING (chunk_id)
+        WHERE build_id = ? AND split = 'test'
+        """,
+        [build_id],
+    )
+    return dict(zip(found["chunk_id"].to_pylist(), found["kind"].to_pylist(), strict=True))
+
+
+def judges_of_both_splits(store: Store, build_id: str, labelling_fingerprint: str) -> dict[str, str]:
+    """Return the judges whose labels stand in the train split of a build and in its test split: model by id."""
+    rows = store.rows(
+        """
+        SELECT judge_id, any_value(judges.config) AS config
+        FROM build_labels JOIN judgments USING (pair_id, label) LEFT JOIN judges USING (judge_id)
+        WHERE build_id = $build AND source = 'judge' AND labelling_fingerprint = $fingerprint
+        GROUP BY judge_id HAVING count(DISTINCT split) = 2 ORDER BY judge_id
+        """,
+        {"build": build_id, "fingerprint": labelling_fingerprint},
+    )
+    return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model")) for row in rows}
+
+
+def query_segments(store: Store, build_id: str, by: str) -> dict[str, str]:
+    """Return the segment (see `store.segments`) of each query in the test split of a build.
+
+    A query that was asked several times is in the segment of most of its interactions.
+    """
+    rows = store.rows(
+        """
+        SELECT anchor_id, text AS query, source, extra
+        FROM (SELECT DISTINCT anchor_id FROM build_labels JOIN pairs USING (pair_id)
+              WHERE build_id = ? AND split = 'test')
+        JOIN anchors USING (anchor_id) LEFT JOIN interactions USING (anchor_id)
+        ORDER BY anchor_id
+        """,
+        [build_id],
+    )
+    asked: dict[str, Counter[str]] = {}
+    for row in rows:
+        extra: Mapping[str, object] = json.loads(str(row["extra"])) if row["extra"] else {}
+        source = None if row["source"] is None else str(row["source"])
+        asked.setdefault(str(row["anchor_id"]), Counter())[segment_of(by, str(row["query"]), source, extra)] += 1
+    return {anchor: min(counts, key=lambda name: (-counts[name], name)) for anchor, counts in asked.items()}
