@@ -1,6 +1,6 @@
 """How a model of any kind orders chunks for queries."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from store.errors import UsageError
@@ -66,7 +66,9 @@ def _retrieve(test: HeldOut, wanted: Sequence[str], model: str, kind: Kind, prog
     depth = min(RETRIEVED, len(chunk_ids))
     ranked = Ranked({}, {})
     queries = [test.queries[query] for query in wanted]
-    rows = (row for block in _scores(model, kind, queries, list(test.pool.values()), progress) for row in block)
+    loaded = load(kind, model)
+    progress.start(f"Encoding with {model}", len(queries) + len(test.pool))
+    rows = (row for block in _scores(loaded, kind, queries, list(test.pool.values()), progress) for row in block)
     for query, row in zip(wanted, rows, strict=True):
         best = np.argpartition(-row, depth - 1)[:depth]
         ranked.collection[query] = {chunk_ids[i]: float(row[i]) for i in best}
@@ -74,12 +76,50 @@ def _retrieve(test: HeldOut, wanted: Sequence[str], model: str, kind: Kind, prog
     return ranked
 
 
+def labelled_scores(
+    model: Any,  # noqa: ANN401
+    kind: Kind,
+    queries: Mapping[str, str],
+    chunks: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    progress: Progress,
+) -> Run:
+    """Let a loaded model of any kind score the labelled chunks of each query, and nothing else.
+
+    Args:
+        model: of sentence-transformers, in training perhaps.
+        kind: its kind.
+        queries: text by id.
+        chunks: text by id.
+        qrels: relevance by query and chunk.
+        progress: told of texts, or of pairs where the kind reads pairs.
+    """
+    if kind == "reranker":
+        pairs = [(query, chunk) for query, labels in qrels.items() for chunk in labels]
+        with quiet():
+            read = model.predict([(queries[query], chunks[chunk]) for query, chunk in pairs], show_progress_bar=False)
+        found: Run = {query: {} for query in qrels}
+        for (query, chunk), score in zip(pairs, read, strict=True):
+            found[query][chunk] = float(score)
+        progress.advance(len(pairs))
+        return found
+    place = {chunk: i for i, chunk in enumerate(chunks)}
+    texts = [queries[query] for query in qrels]
+    rows = (row for block in _scores(model, kind, texts, list(chunks.values()), progress) for row in block)
+    return {
+        query: {chunk: float(row[place[chunk]]) for chunk in qrels[query]}
+        for query, row in zip(qrels, rows, strict=True)
+    }
+
+
 def _scores(
-    path: str, kind: Kind, queries: Sequence[str], chunks: Sequence[str], progress: Progress
+    model: Any,  # noqa: ANN401
+    kind: Kind,
+    queries: Sequence[str],
+    chunks: Sequence[str],
+    progress: Progress,
 ) -> Iterator["npt.NDArray[np.float32]"]:
     """Yield blocks of scores, shape (some queries, chunks), with the model's own prompts for both."""
-    model: Any = load(kind, path)
-    progress.start(f"Encoding with {path}", len(queries) + len(chunks))
     with quiet():
         encoded_queries = _encoded(model.encode_query, kind, queries, progress)
         encoded_chunks = _encoded(model.encode_document, kind, chunks, progress)
