@@ -14,6 +14,7 @@ from commands import (
     audit,
     build_diff,
     evaluating,
+    experiments,
     exporting,
     forgetting,
     intake,
@@ -66,6 +67,7 @@ app.command()(training.build)
 app.command()(exporting.export)
 app.command()(training.train)
 app.command()(evaluating.evaluate)
+app.command()(experiments.learning_curve)
 app.command()(lineage.lineage)
 app.command()(build_diff.diff)
 app.command()(verification.verify)

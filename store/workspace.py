@@ -115,8 +115,8 @@ class ReviewSettings(_Section):
     similarity_model: str = "sentence-transformers/all-MiniLM-L6-v2"  # behind Find similar; "" for none
 
 
-class SynthesisSettings(_Section):
-    """The `[synthesis]` table: who writes questions, and how they are checked. Without a model, the judge's writes."""
+class WriterSettings(_Section):
+    """A model that writes texts. Without one, the judge's writes."""
 
     model: str | None = None
     base_url: str | None = None
@@ -124,8 +124,19 @@ class SynthesisSettings(_Section):
     concurrency: int = Field(default=8, ge=1, le=512)
     max_tokens: int = Field(default=600, ge=16)
     timeout_s: float = Field(default=60.0, gt=0)
+
+
+class SynthesisSettings(WriterSettings):
+    """The `[synthesis]` table: who writes questions, and how they are checked."""
+
     personas: tuple[Annotated[str, Field(min_length=1, max_length=300)], ...] = ()  # none: six that are built in
     retrieval_model: str = ""  # SentenceTransformer that looks for the chunk of each question too; "": BM25 alone
+
+
+class AnswerSettings(WriterSettings):
+    """The `[answers]` table: who answers test queries from what was retrieved, and measures the answers."""
+
+    max_tokens: int = Field(default=2000, ge=16)  # verdicts on each statement of an answer are long
 
 
 MinedSource = Literal["bm25", "dense", "other-kind", "random"]
@@ -185,6 +196,7 @@ class Settings(_Section):
     review: ReviewSettings = ReviewSettings()
     mine: MineSettings = MineSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
+    answers: AnswerSettings = AnswerSettings()
     export: ExportSettings = ExportSettings()
     prices: dict[str, Price] = {}
 
@@ -205,6 +217,11 @@ class Workspace:
     def argilla_home(self) -> Path:
         """Folder of this workspace's own Argilla server."""
         return self.root / "argilla"
+
+    @property
+    def experiments(self) -> Path:
+        """Folder of what experiments over builds found."""
+        return self.root / "experiments"
 
     def model_folder(self, policy_name: str, build_id: str, kind: str = "bi-encoder") -> Path:
         """Folder of the model of a kind trained on a build, unless another is named."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from train.experiments import Estimate, Gain, MeasuredOn
 
@@ -17,6 +18,11 @@ class Tried:
     value: Estimate
     base: float
     seconds: float
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others, in one line."""
+        return f"{Path(self.model).name}, {self.loss}, {self.learning_rate:g}, {self.negatives} negatives"
 
 
 @dataclass(frozen=True, slots=True)

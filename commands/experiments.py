@@ -1,0 +1,138 @@
+"""Experiments over a build: many models, trained to be measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from commands.session import (
+    HERE,
+    BuildOption,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    WorkspaceOption,
+    opened,
+)
+from store.errors import UsageError
+
+if TYPE_CHECKING:
+    from printing import Output
+    from train.experiments import Estimate, Gain, MeasuredOn
+    from train.learning_curve import LearningCurve
+
+KindOption = Annotated[Literal["bi-encoder", "multi-vector", "sparse"], typer.Option(help="What kind of model.")]
+BaseModelOption = Annotated[str, typer.Option(help="Folder, or name on the hub; default: a small one of the kind.")]
+LossOption = Annotated[str, typer.Option(help="Another than the default of the kind.")]
+EpochsOption = Annotated[float, typer.Option(help="Passes over the rows.")]
+BatchOption = Annotated[int, typer.Option(help="Rows a batch.")]
+RateOption = Annotated[float, typer.Option(help="The peak.")]
+NegativesOption = Annotated[int, typer.Option(help="Hard negatives a row.")]
+SeedsOption = Annotated[int, typer.Option(help="So many models of each, which differ in chance only.")]
+SeedOption = Annotated[int, typer.Option(help="The first of the seeds.")]
+MetricOption = Annotated[str, typer.Option(help="Of the labelled chunks' order; see docs/evaluation.md.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Draw it to this .png or .svg file.")]
+
+
+def learning_curve(
+    policy: PolicyOption,
+    sizes: Annotated[str, typer.Option(help="Numbers of triplets, such as 100,500,1000; all is always there.")] = "",
+    kind: KindOption = "bi-encoder",
+    base_model: BaseModelOption = "",
+    loss: LossOption = "",
+    epochs: EpochsOption = 1.0,
+    batch_size: BatchOption = 32,
+    learning_rate: RateOption = 2e-5,
+    negatives: NegativesOption = 1,
+    seeds: SeedsOption = 3,
+    seed: SeedOption = 0,
+    metric: MetricOption = "nDCG@10",
+    plot: PlotOption = None,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train on more and more of a build's triplets, and tell what further labels would buy."""
+    from printing import Output
+    from train.experiment_plots import draw_learning_curve
+    from train.experiments import result_file, write_result
+    from train.held_out import read_held_out
+    from train.learning_curve import learning_curve as trace
+    from train.recipe import Recipe
+    from train.rows import read_training_split
+
+    recipe = Recipe(
+        kind=kind,
+        base_model=base_model,
+        loss=loss,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        negatives=negatives,
+        seed=seed,
+    )
+    wanted = _numbers(sizes)
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        folder = session.workspace.experiments
+    out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
+    with out.progress() as bar:
+        found = trace(split, test, recipe, folder=folder, sizes=wanted, seeds=seeds, metric=metric, progress=bar)
+    write_result(result_file(folder, "learning-curve", chosen.build_id), found)
+    if plot:
+        draw_learning_curve(found, plot)
+    if not out.json(found):
+        _print_curve(out, found)
+        out.next(f"uncited ablation --policy {policy}", f"uncited train --policy {policy}")
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    """Read `100,500,1000`."""
+    try:
+        return tuple(int(size) for size in given.split(",")) if given else ()
+    except ValueError as error:
+        raise UsageError(f"--sizes {given}: sizes are whole numbers, such as 100,500,1000") from error
+
+
+def _print_curve(out: "Output", curve: "LearningCurve") -> None:
+    rows: list[tuple[object, ...]] = [(0, 0.0, curve.base.value, _interval(curve.base), "")]
+    for point in curve.points:
+        spread = f"{min(point.by_seed):.3f} to {max(point.by_seed):.3f}"
+        rows.append((point.examples, point.queries, point.value.value, _interval(point.value), spread))
+    columns = ("triplets", "queries", curve.metric, "95 % interval", "seeds")
+    out.table(f"Learning curve of {curve.build_id}", columns, rows)
+    out.line(f"From {curve.points[0].examples:,} triplets to {curve.points[-1].examples:,}: {_said(curve.learnt)}")
+    if curve.law:
+        law = curve.law
+        out.line(f"1 - {curve.metric} = {law.floor:.3f} + {law.scale:.3f} x triplets ^ -{law.exponent:.2f}")
+    else:
+        out.line(f"No power law is fitted, so nothing is said of more labels: {curve.no_law}")
+    for ahead in curve.forecasts:
+        out.line(f"{ahead.examples:,} triplets would give {_with_interval(ahead.value)}: {_said(ahead.gain)}")
+    _print_measured_on(out, curve.test, len(curve.seeds))
+
+
+def _print_measured_on(out: "Output", test: "MeasuredOn", seeds: int) -> None:
+    from printing import percent
+
+    out.line(
+        f"{test.queries} test queries in {test.groups} groups; {percent(test.human_share)} of the {test.labels} labels"
+        " are people's"
+    )
+    if seeds == 1:
+        out.note("One seed only: the intervals leave out what chance does in training (--seeds 3).")
+
+
+def _said(gain: "Gain") -> str:
+    interval = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
+    return f"{gain.value:+.3f}{interval}, {gain.verdict}"
+
+
+def _interval(estimate: "Estimate") -> str:
+    return "" if estimate.low is None else f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _with_interval(estimate: "Estimate") -> str:
+    return f"{estimate.value:.3f}" + (f" ({_interval(estimate)})" if estimate.low is not None else "")
