@@ -9,7 +9,7 @@ from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, ope
 from store.errors import UsageError
 
 if TYPE_CHECKING:
-    from mining.import_result import ImportResult
+    from mining.import_result import ImportedFile, ImportResult
     from printing import Output
 
 
@@ -61,36 +61,42 @@ def _mapping(options: list[str]) -> dict[str, str]:
 
 
 def _show(out: "Output", result: "ImportResult", policies: list[str]) -> None:
-    from labeling.untrusted_text import one_line
-    from printing import relative
-
     title = "What would come in (nothing is stored)" if result.dry_run else "New in this import"
     columns = ("file", "format", "interactions", "known", "chunks", "retrievals", "rejected")
     rows = [(f.file, f.format, f.interactions, f.known, f.chunks, f.retrievals, f.rejected) for f in result.files]
     out.table(title, columns, rows)
     for file in result.files:
-        if file.format != "uncited" or result.dry_run:
-            out.line(f"{file.file} is read as {file.format}: {file.why}")
-        if file.citations:
-            out.line(f"{file.file}: citations were {file.citations}")
-        if not (file.interactions or file.known or file.rejected):
-            out.line(f"{file.file} holds no interaction")
-        if file.imported_before:
-            out.line(f"{file.file} was imported before")
-        if file.rejects:
-            out.line(f"{file.rejected} rejected lines, with reasons, in {relative(file.rejects)}")
-        if file.examples:
-            out.table(
-                f"The first of {file.file}",
-                ("line", "query", "retrieved", "cited", "other signals"),
-                [(e.line, one_line(e.query, 70), e.retrieved, e.cited, ", ".join(e.signals)) for e in file.examples],
-            )
-        if file.problems:
-            out.line(f"Of {file.file}, {file.rejected} lines cannot come in:\n{file.problems}")
+        _show_file(out, file, dry_run=result.dry_run)
+    for lost in result.unmatched:
+        out.line(f"{lost.file}: {lost.entries:,} of {lost.of:,} entries were left out, {lost.what}")
     signals = [signal for file in result.files for signal in file.signals]
     if signals:
         out.table("Signals", ("signal", "from", "about", "times"), signals)
     _hint(out, result, {signal.signal for signal in signals}, policies)
+
+
+def _show_file(out: "Output", file: "ImportedFile", *, dry_run: bool) -> None:
+    from labeling.untrusted_text import one_line
+    from printing import relative
+
+    if file.format != "uncited" or dry_run:
+        out.line(f"{file.file} is read as {file.format}: {file.why}")
+    if file.citations:
+        out.line(f"{file.file}: citations were {file.citations}")
+    if not (file.interactions or file.known or file.rejected):
+        out.line(f"{file.file} holds no interaction")
+    if file.imported_before:
+        out.line(f"{file.file} was imported before")
+    if file.rejects:
+        out.line(f"{file.rejected} rejected lines, with reasons, in {relative(file.rejects)}")
+    if file.examples:
+        out.table(
+            f"The first of {file.file}",
+            ("line", "query", "retrieved", "cited", "other signals"),
+            [(e.line, one_line(e.query, 70), e.retrieved, e.cited, ", ".join(e.signals)) for e in file.examples],
+        )
+    if file.problems:
+        out.line(f"Of {file.file}, {file.rejected} lines cannot come in:\n{file.problems}")
 
 
 def _hint(out: "Output", result: "ImportResult", signals: set[str], policies: list[str]) -> None:

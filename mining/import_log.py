@@ -13,6 +13,7 @@ from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
 from mining.formats.reading import Reading, opened_reading
 from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, given_of, planned
+from mining.formats.unmatched import unmatched
 from mining.import_result import ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
 from mining.log_lines import STDIN, STDIN_NAME, Line, opened
@@ -131,7 +132,8 @@ def _import_all(
                 refused.append(error)
     if refused:
         raise _together(refused, [] if job.dry_run else imported)
-    return ImportResult(tuple(imported), job.dry_run)
+    unread = any(file.imported_before and not file.rejected for file in imported)
+    return ImportResult(tuple(imported), job.dry_run, () if unread else unmatched(given))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,15 @@ class SignalCount(NamedTuple):
     times: int
 
 
+class Unmatched(NamedTuple):
+    """How many of the entries of a file beside the logs belong to none of their interactions, and so were left out."""
+
+    file: str
+    what: str  # those entries are, in words
+    entries: int
+    of: int
+
+
 class Example(NamedTuple):
     """An interaction in short."""
 
@@ -50,6 +59,7 @@ class ImportResult:
 
     files: tuple[ImportedFile, ...]
     dry_run: bool = False
+    unmatched: tuple[Unmatched, ...] = ()  # where all logs were read: one that was imported before is not read again
 
     @property
     def interactions(self) -> int:

@@ -131,8 +131,8 @@ def _load_scores(log: LogFile, given: Given) -> None:
         )
         if entry.problem or not first_text(entry.value, "name"):
             raise InvalidDataError(f"{log.name}:{entry.line}: {entry.problem or 'a score without a name'}")
-        if about:  # scores of sessions and of runs over data sets are about no trace
-            given.notes.setdefault(about, []).append(_note(entry.value))
+        # Scores of sessions and of runs over data sets are about no trace, and match none.
+        given.notes.setdefault(about or "", []).append(_note(entry.value)._replace(file=log.name))
 
 
 FORMAT = Format("langfuse", "Langfuse export", _recognises, _read, ("id", "trace_id", "type", "input", "output"))

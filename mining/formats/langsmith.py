@@ -90,7 +90,7 @@ def _load_feedback(log: LogFile, given: Given) -> None:
             key, label=value if isinstance(value, str) else None, score=entry.value.get("score")
         )
         time = first_text(entry.value, "modified_at", "created_at")
-        given.notes.setdefault(run_id, []).append(Note(signal, amount, time, source or None))
+        given.notes.setdefault(run_id, []).append(Note(signal, amount, time, source or None, file=log.name))
 
 
 FORMAT = Format("langsmith", "LangSmith runs", _recognises, _read, ("id", "run_type", "inputs", "outputs"))

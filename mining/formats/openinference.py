@@ -211,7 +211,7 @@ def _load_annotations(log: LogFile, given: Given) -> None:
         if entry.problem or not span_id or not note or not isinstance(position, int | None):
             problem = entry.problem or "an annotation needs span_id, name, and a whole document_position if it has one"
             raise InvalidDataError(f"{log.name}:{entry.line}: {problem}")
-        given.notes.setdefault(span_id, []).append(note._replace(position=position))
+        given.notes.setdefault(span_id, []).append(note._replace(position=position, file=log.name))
 
 
 FORMAT = Format("openinference", "OpenInference spans (Phoenix, OTLP)", _recognises, _read, ("context", "attributes"))

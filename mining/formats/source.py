@@ -39,14 +39,34 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the other files of a command say. It is held in memory, whole."""
+    """What the other files of a command say. It is held in memory, whole.
+
+    Who takes something of it for an interaction adds its key to `matched`: what is never taken is told to the user.
+    """
 
     corpus: Corpus | None = None
     queries: dict[str, str] = field(default_factory=dict)  # query id -> text
     grades: dict[str, dict[str, Grade]] = field(default_factory=dict)  # query id -> chunk id -> grade
-    runs: dict[str, list[Ranked]] = field(default_factory=dict)  # query id -> chunks, for answers without them
+    runs: dict[str, "Run"] = field(default_factory=dict)  # query id -> chunks, for answers without them
     notes: dict[str, list["Note"]] = field(default_factory=dict)  # id of a span, run or trace -> what was said of it
+    matched: "Matched" = field(default_factory=lambda: Matched())
     mapping: Mapping[str, str] = field(default_factory=dict)  # field of uncited -> column of a table
+
+
+class Run(NamedTuple):
+    """The list of one query, and the name of the file that it stands in."""
+
+    chunks: list[Ranked]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The keys of what the interactions took from other files."""
+
+    grades: set[tuple[str, str]] = field(default_factory=set)  # query id, chunk id
+    runs: set[str] = field(default_factory=set)  # query ids
+    notes: set[str] = field(default_factory=set)  # ids of spans, runs and traces
 
 
 class Note(NamedTuple):
@@ -57,6 +77,7 @@ class Note(NamedTuple):
     time: str | None
     source: str | None
     position: int | None = None  # of the document in the span that it is about, from 0
+    file: str = ""  # that it stands in, where that is not the span's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def read_traces(name: str, found: Iterable[Found], given: Given) -> Iterator[Lin
         traces += 1
         if any(span.kind == "retriever" for span in spans):
             retrieving += 1
+            given.matched.notes.update((trace_id, *(span.span_id for span in spans)))
             yield from interactions(trace_id, spans, given.notes)
     if traces and not retrieving and not bad:
         raise InvalidDataError(

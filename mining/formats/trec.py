@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mining.formats.grouping import grouped
 from mining.formats.json_entries import entries
-from mining.formats.source import Format, Given, Grade, Ranked, Read, Sample, Side, line_of
+from mining.formats.source import Format, Given, Grade, Ranked, Read, Run, Sample, Side, line_of
 from mining.formats.texts import first_text
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, MissingError
@@ -88,7 +88,7 @@ def read_run(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
                 "query": query,
                 "source": tag,
                 "retrieved": [{"chunk_id": c.chunk_id, "rank": c.rank, "score": c.score} for c in ranked],
-                "signals": graded(ranked, grades),
+                "signals": graded(query_id, ranked, given, grades),
             },
             problems,
         )
@@ -111,9 +111,12 @@ def grades_once(query_id: str | None, given: Given, told: set[str]) -> dict[str,
     return given.grades.get(query_id, {})
 
 
-def graded(chunks: Iterable[Ranked], grades: dict[str, Grade]) -> list[dict[str, Any]] | None:
+def graded(
+    query_id: str | None, chunks: Iterable[Ranked], given: Given, grades: dict[str, Grade]
+) -> list[dict[str, Any]] | None:
     """Return the grades of these chunks as signals: `grade:2`, with the name of their file as the source."""
     found = [(chunk.chunk_id, grades[chunk.chunk_id]) for chunk in chunks if chunk.chunk_id in grades]
+    given.matched.grades.update((query_id or "", chunk) for chunk, _ in found)
     return [
         {"signal": f"grade:{grade.grade}", "chunk_id": chunk, "source": grade.source} for chunk, grade in found
     ] or None
@@ -140,7 +143,7 @@ def judged(
             "query": query,
             "source": "grades",
             "retrieved": [{"chunk_id": chunk.chunk_id, "rank": chunk.rank} for chunk in chunks],
-            "signals": graded(chunks, grades),
+            "signals": graded(query_id, chunks, given, grades),
         },
     )
 
@@ -201,7 +204,7 @@ def load_run(log: LogFile, given: Given) -> None:
             problem = problem or f'run "{tag}" ranks topic "{query_id}" too; give one run'
         if problem:
             raise InvalidDataError(f"{log.name}: {problem}")
-        given.runs[query_id] = ranked
+        given.runs[query_id] = Run(ranked, log.name)
 
 
 def load_grades(log: LogFile, given: Given) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mining.formats.json_entries import Entry, entries
-from mining.formats.source import Format, Given, Ranked, Read, Sample, Side, line_of
+from mining.formats.source import Format, Given, Ranked, Read, Run, Sample, Side, line_of
 from mining.formats.texts import first_text, metadata_in
 from mining.formats.trec import graded, grades_once, judged
 from mining.log_lines import Line, LogFile
@@ -54,7 +54,9 @@ def _answer(entry: Entry, given: Given, told: set[str]) -> Iterator[Line]:
     cited, problems = _cited(sentences, references)
     if query is None:
         problems.append(f'topic "{query_id}" has no text here or in a file of topics')
-    ranked = _with_references(given.runs.get(query_id or "", []), references)
+    run_beside = given.runs.get(query_id or "")
+    given.matched.runs.update([query_id] if query_id and run_beside else [])
+    ranked = _with_references(run_beside.chunks if run_beside else [], references)
     grades = grades_once(query_id, given, told) if not problems else {}
     yield line_of(
         entry.line,
@@ -66,7 +68,7 @@ def _answer(entry: Entry, given: Given, told: set[str]) -> Iterator[Line]:
             "answer": " ".join(str(sentence.get("text", "")).strip() for sentence in sentences),
             "retrieved": [_as_logged(chunk) for chunk in ranked],
             "cited": cited,
-            "signals": graded(ranked, grades),
+            "signals": graded(query_id, ranked, given, grades),
         },
         problems,
     )
@@ -125,7 +127,7 @@ def _read_results(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
                 "query_id": query_id,
                 "query": query or given.queries.get(query_id or ""),
                 "retrieved": [_as_logged(chunk) for chunk in ranked],
-                "signals": graded(ranked, given.grades.get(query_id or "", {})),
+                "signals": graded(query_id, ranked, given, given.grades.get(query_id or "", {})),
             },
         )
 
@@ -161,7 +163,7 @@ def _load_results(log: LogFile, given: Given) -> None:
         if entry.problem or not query_id:
             problem = entry.problem or "retrieval results need a qid to belong to an answer"
             raise InvalidDataError(f"{log.name}:{entry.line}: {problem}")
-        given.runs[query_id] = _candidates(entry)
+        given.runs[query_id] = Run(_candidates(entry), log.name)
         if query:
             given.queries.setdefault(query_id, query)
 
