@@ -1,7 +1,8 @@
 """From labels to models: build, train."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -94,7 +95,13 @@ def train(
     matryoshka: Annotated[str, typer.Option(help="Lengths at which embeddings should do, such as 256,128,64.")] = "",
     guide: Annotated[str, typer.Option(help="Model that guides the loss gist; default: the base model.")] = "",
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Of batches, dropout and new weights.")] = 0,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the train queries held back to choose the best weights; 0 for none.")
+    ] = 0.1,
+    patience: Annotated[
+        int | None, typer.Option(help="End early after so many validations without a gain; there are eight.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of batches, dropout, new weights and what is held back.")] = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -120,6 +127,8 @@ def train(
         matryoshka=_lengths(matryoshka),
         guide=guide,
         max_steps=max_steps,
+        validation_share=validation_share,
+        patience=patience,
         seed=seed,
     ).complete()
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -134,9 +143,20 @@ def train(
     if not out.json(result):
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
+        out.line(_validation_in_words(result.run["validation"]))
         compared = f" --base-model {recipe.base_model}" if kind != "reranker" else ""
         of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
         out.next(f"uncited evaluate --policy {policy}{of_kind}{compared}")
+
+
+def _validation_in_words(told: Mapping[str, Any]) -> str:
+    if told["why_not"]:
+        return f"no validation: {told['why_not']}"
+    by = "" if told["metric"] == "nDCG@10" else " by their loss, as they are few"
+    return (
+        f"on {told['queries']} queries held back, nDCG@10 went from {told['base_ndcg']:.3f} to {told['ndcg']:.3f};"
+        f" the weights of step {told['kept_step']} are kept, chosen{by or ' by it'}"
+    )
 
 
 def _lengths(given: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ def model_name(model: str) -> str:
     """
     folder = Path(model)
     if folder.is_dir():
-        return f"{folder.resolve().name}@{_content_hash(folder)[:12]}"
+        return f"{folder.resolve().name}@{model_hash(folder)[:12]}"
     revision = _cached_revision(model) or _hub_revision(model)
     return f"{model}@{revision[:12]}" if revision else model
 
@@ -69,14 +69,21 @@ def load_cross_encoder(model: str) -> "CrossEncoder":
     return encoder
 
 
-def _content_hash(folder: Path) -> str:
-    """Hash the weights and settings in a folder."""
+def model_hash(folder: Path) -> str:
+    """Hash the weights and settings in a folder: SHA-256 over the hash of each file, in the order of their paths.
+
+    What `uncited` writes about a model beside it is no part of the model.
+    """
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix in (".safetensors", ".bin", ".json") and file.is_file():
+        if file.suffix in (".safetensors", ".bin", ".json") and file.is_file() and not _is_record(file.name):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
+
+
+def _is_record(name: str) -> bool:
+    return name == "run.json" or (name.startswith("evaluation") and name.endswith(".json"))
 
 
 def _cached_revision(model: str) -> str | None:

@@ -11,7 +11,7 @@ from store.errors import InvalidDataError, MissingError, UsageError, UserError
 from store.progress import silent
 from tests.labelled_store import fill
 from tests.training import split_of
-from train import trainer
+from train import trainer, watcher
 from train.export import export
 from train.models import load_model
 from train.recipe import Recipe
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(
     minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = short_run(tmp_path / "undisturbed", minilm, epochs=2)
-    monkeypatch.setattr(trainer, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(watcher, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         short_run(tmp_path / "out", minilm, epochs=2, progress=Watched(interrupt_at=5))
     assert not (tmp_path / "out").exists()

@@ -22,6 +22,10 @@ def split_of(triplets: Sequence[tuple[str, str, str]]) -> TrainingSplit:
             "anchor": pa.array([a for a, _ in told], pa.string()),
             "chunk": pa.array([text for _, text in told], pa.string()),
             "relevance": pa.array(list(told.values()), pa.float64()),
+            "split_group": pa.array([anchor_id(a) for a, _ in told], pa.string()),
+            "source": pa.array(["human"] * len(told), pa.string()),
+            "kind": pa.array(["text"] * len(told), pa.string()),
+            "synthetic": pa.array([False] * len(told), pa.bool_()),
         }
     )
     return TrainingSplit("build_1", table, labels)

@@ -64,6 +64,9 @@ class Recipe:
     the hard negatives a row. The learning rate is the peak, reached after a tenth of the steps; it falls linearly to
     zero. `mini_batch_size` bounds the memory of a cached loss, `guide` is the model that tells `gist` which negatives
     to mistrust (the base model where it is empty), and `matryoshka` are the lengths at which an embedding should do.
+
+    `validation_share` of the queries are not trained on: they choose the checkpoint that is kept (`train.validation`).
+    After `patience` validations in a row that are no better than the best before, training ends early; None: never.
     """
 
     kind: Kind = "bi-encoder"
@@ -78,6 +81,8 @@ class Recipe:
     matryoshka: tuple[int, ...] = ()
     guide: str = ""
     max_steps: int | None = None
+    validation_share: float = 0.0
+    patience: int | None = None
     seed: int = 0
 
     def complete(self) -> "Recipe":
@@ -103,6 +108,10 @@ class Recipe:
         if wrong or (self.max_steps is not None and self.max_steps < 1):
             names = ", ".join([*wrong, *(["max_steps"] if not wrong else [])]).replace("_", " ")
             raise UsageError(f"must be above zero: {names}")
+        if not 0 <= self.validation_share <= 0.5:
+            raise UsageError(f"a validation share of {self.validation_share} makes no sense: from 0 to 0.5")
+        if self.patience is not None and (self.patience < 1 or not self.validation_share):
+            raise UsageError("patience counts validations: at least 1, with --validation-share above 0")
         if self.matryoshka and self.kind != "bi-encoder":
             raise UsageError(f"shorter embeddings (--matryoshka) are of bi-encoders, not of a {self.kind}")
         if self.matryoshka and (min(self.matryoshka) < 1 or len(set(self.matryoshka)) < len(self.matryoshka)):
@@ -129,6 +138,8 @@ class Recipe:
             "matryoshka": not self.matryoshka,
             "guide": not self.guide,
             "max_steps": self.max_steps is None,
+            "validation_share": not self.validation_share,
+            "patience": self.patience is None,
         }
         given = asdict(self) | {"matryoshka": list(self.matryoshka), "max_tokens": MAX_TOKENS}
         return {name: value for name, value in given.items() if not unused.get(name, False)}

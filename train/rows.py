@@ -4,16 +4,18 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 import pyarrow as pa
 
-from store.builds import Build, build_labels, build_triplets
+from store.builds import Build, build_triplets
 from store.database import Store
 from store.errors import MissingError
+from store.training_rows import training_labels
 from train.alike import alike_chunks, alike_queries
 from train.batches import Meets
+from train.provenance import provenance
 from train.recipe import Recipe
 
 ANCHOR, POSITIVE, NEGATIVE = "anchor", "positive", "negative"
@@ -23,13 +25,14 @@ ANCHOR, POSITIVE, NEGATIVE = "anchor", "positive", "negative"
 class TrainingSplit:
     """The train split of a build, in memory, so that the database can be closed before the long part begins.
 
-    `triplets` has the columns anchor_id, positive_id, negative_id, anchor, positive, negative; `labels` has anchor_id,
-    chunk_id, anchor, chunk and relevance: 1 for a positive, 0 for a negative.
+    `triplets` has the columns anchor_id, positive_id, negative_id, anchor, positive, negative; `labels` those of
+    `store.training_rows.training_labels`. `provenance` says where it all comes from, as `run.json` keeps it.
     """
 
     build_id: str
     triplets: pa.Table
     labels: pa.Table
+    provenance: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +57,11 @@ class Rows:
 
 def read_training_split(store: Store, build: Build) -> TrainingSplit:
     """Read what `train` needs of a build."""
-    import pyarrow.compute as pc
-
-    labels = build_labels(store, build.build_id)
-    kept = labels.filter(pc.and_(pc.equal(labels["split"], "train"), pc.not_equal(labels["role"], "excluded")))
-    relevance = pc.cast(pc.equal(kept["role"], "positive"), pa.float64())
     return TrainingSplit(
         build.build_id,
         build_triplets(store, build.build_id, split="train"),
-        kept.select(["anchor_id", "chunk_id", "anchor", "chunk"]).append_column("relevance", relevance),
+        training_labels(store, build),
+        provenance(store, build),
     )
 
 

@@ -1,0 +1,50 @@
+"""Runs: folders of trained models, each with a record of how it came to be (`run.json`)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from store.encoders import model_hash
+
+RUN_FILE = "run.json"
+
+
+class Run(NamedTuple):
+    """A folder with the record in it. `changed`: the model in it is not the one that was trained."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    changed: bool
+
+
+def validation_score(record: Mapping[str, Any]) -> float | None:
+    """Return nDCG@10 on the queries held back for validation, of the weights that were kept; None without any.
+
+    It may be compared between runs of one build, share and seed, whatever their loss: the same queries are held back.
+    Choose by this, and tell the test split only of the chosen one.
+
+    Args:
+        record: what `train` returned as `run`, or what `run.json` holds.
+    """
+    return (record.get("validation") or {}).get("ndcg")
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a run; None where the folder holds none that can be read."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        return record if isinstance(record["settings"], dict) and record["settings_id"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def list_runs(folders: Iterable[Path]) -> list[Run]:
+    """Return the runs among some folders, in their order. Each model is hashed: a gigabyte takes a second or two."""
+    runs = []
+    for folder in folders:
+        record = read_run(folder)
+        if record is not None:
+            stated = record.get("model_sha256")  # runs of early versions have none
+            runs.append(Run(folder, record, stated is not None and model_hash(folder) != stated))
+    return runs
