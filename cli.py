@@ -25,6 +25,7 @@ from commands import (
     mining,
     monitoring,
     policy,
+    reporting,
     review,
     reviewers,
     spending,
@@ -68,6 +69,7 @@ app.command()(exporting.export)
 app.command()(training.train)
 app.command()(evaluating.evaluate)
 app.command()(experiments.learning_curve)
+app.command()(reporting.report)
 app.command()(lineage.lineage)
 app.command()(build_diff.diff)
 app.command()(verification.verify)

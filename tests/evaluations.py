@@ -1,0 +1,91 @@
+"""Evaluations that were never run, for tests of what is made of them."""
+
+from collections.abc import Mapping, Sequence
+
+from train.evaluation import (
+    AtSize,
+    Compared,
+    Cost,
+    Evaluation,
+    Metric,
+    Move,
+    QueryResult,
+    Ranking,
+    RankShift,
+    ShownMove,
+    Slice,
+    System,
+    Within,
+)
+
+METRICS = ("Accuracy@1", "MRR@10", "nDCG@10", "Recall@10")
+
+
+def compared(value: float, low: float | None, high: float | None, verdict: str) -> Compared:
+    return Compared(value, low, high, 0.01, 0.04, 20, 15, verdict)
+
+
+def ranking(found: Compared, *, before: float = 0.61) -> Ranking:
+    metrics = tuple(
+        Metric(name, name == "nDCG@10", {"base": before, "tuned": before + (found.value or 0)}, {}, {"base": found})
+        for name in METRICS
+    )
+    return Ranking(24, 20, metrics, {"base": 0.9, "tuned": 0.85})
+
+
+def evaluation(
+    build_id: str,
+    base_model: str,
+    *,
+    found: Compared = compared(0.031, 0.012, 0.050, "gain"),  # noqa: B008
+    queries: Mapping[str, str] | None = None,
+    moves: Sequence[tuple[str, str, int | None, int | None]] = (),
+    shown: Sequence[ShownMove] = (),
+    dimensions: Sequence[int] = (),
+) -> Evaluation:
+    """Make an evaluation of a tuned model against its base; `queries` are ids with texts."""
+    measured = ranking(found)
+    per_query = tuple(
+        QueryResult(
+            anchor_id,
+            text,
+            anchor_id,
+            False,
+            {name: {"nDCG@10": 0.2 + 0.1 * i + step} for name, step in (("base", 0.0), ("tuned", 0.05))},
+            {},
+        )
+        for i, (anchor_id, text) in enumerate((queries or {}).items())
+    )
+    cost = Cost("cpu", 24, 12.5, 20.1, 1_536_000)
+    system = {"model_id": "x@1", "kind": "bi-encoder", "reorders": None, "dimensions": 384, "cost": cost}
+    return Evaluation(
+        build_id=build_id,
+        policy="answers",
+        subject="tuned",
+        systems=(System("base", base_model, **system), System("tuned", "run", **system)),  # type: ignore[arg-type]
+        labelled=measured,
+        collection=measured,
+        synthetic=None,
+        sizes=tuple(AtSize(n, n * 4000, measured, measured) for n in dimensions),
+        slices=(Slice("query length", "short", measured),),
+        per_query=per_query,
+        rank_shift=RankShift(
+            "base",
+            "tuned",
+            tuple(Move(*move) for move in moves),
+            5.0,
+            2.0,
+            (Within(10, 12, 15, 4, 1),),
+            tuple(shown),
+            tuple(shown[:1]),
+        )
+        if moves
+        else None,
+        seeds=None,
+        labels=352,
+        human_share=1.0,
+        left_out=2,
+        pool=1178,
+        warnings=("The judge that labelled the training set also labelled the test set.",),
+        settings={},
+    )

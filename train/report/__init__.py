@@ -1,0 +1,1 @@
+"""A run told to people: one page that holds everything, its figures, and its numbers."""

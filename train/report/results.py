@@ -1,0 +1,237 @@
+"""The parts of the page about the outcome: metrics, what moved, what more labels would buy, where it fails."""
+
+from collections.abc import Mapping, Sequence
+
+from train.evaluation import Compared, Ranking, ShownMove
+from train.report.contents import Report
+from train.report.html import Html, joined, table, tag
+from train.report.look import Look
+from train.report.sections import card, command, cut, missing
+from train.report.wording import interval, number, percent, signed
+
+
+def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Compare the tuned model with its base, and with whatever else was evaluated."""
+    evaluation, base = report.evaluation, report.base
+    if evaluation is None:
+        return missing("This run was not evaluated. ", command(f"uncited evaluate --policy {report.policy.name}"))
+    if base is None:
+        return missing("The model was compared with no other.")
+    parts: list[Html] = [tag("p", warning, class_="warning") for warning in evaluation.warnings]
+    parts += [
+        figures["metrics"],
+        tag(
+            "p",
+            "For each test query, the order in which a model puts the chunks that have a label. An interval that spans"
+            " zero is no claim, whatever its middle says.",
+        ),
+        _compared(evaluation.labelled, evaluation.subject, base),
+        tag("h3", "Against all that was compared"),
+        _everyone(report),
+        tag("h3", f"Searching {evaluation.pool:,} chunks"),
+        tag(
+            "p",
+            "The ranking in use. Chunks that nobody labelled count as not relevant, so that a better model may look"
+            f" worse than it is. Of the first ten, {_judged(evaluation.collection)} have a label.",
+        ),
+        _compared(evaluation.collection, evaluation.subject, base),
+    ]
+    if evaluation.synthetic:
+        parts += [
+            tag("h3", "Questions that a model wrote"),
+            tag("p", "They were kept because retrieval finds their chunk, so they flatter it."),
+            _compared(evaluation.synthetic, evaluation.subject, base),
+        ]
+    if evaluation.slices:
+        slices = [_part(part.by, part.name, part.ranking, base, evaluation.subject) for part in evaluation.slices]
+        columns = ("by", "part", "queries", "base", "tuned", "difference", "95 % interval", "verdict")
+        parts += [tag("h3", "Part by part, nDCG@10"), table(columns, slices)]
+    if evaluation.seeds:
+        spread = [
+            (name, found.mean, found.sd, f"{signed(found.low)} to {signed(found.high)}", len(found.gains))
+            for name, found in evaluation.seeds.metrics.items()
+        ]
+        of_runs = ("metric", "mean gain", "standard deviation", "from to", "runs")
+        parts += [tag("h3", "Runs that differ in their seed alone"), table(of_runs, spread)]
+    share = f"{percent(evaluation.human_share)} of the {evaluation.labels:,} test labels are people's."
+    left_out = f" {evaluation.left_out:,} test queries without a positive are left out." if evaluation.left_out else ""
+    return joined([*parts, tag("p", share + left_out)])
+
+
+def _compared(ranking: Ranking, subject: str, base: str) -> Html:
+    rows = []
+    for metric in ranking.metrics:
+        found = metric.differences[base]
+        rows.append(
+            (metric.name, metric.values[base], metric.values[subject], _signed(found), _bounds(found), _verdict(found))
+        )
+    says = f"{ranking.queries:,} queries in {ranking.groups:,} independent groups."
+    return joined([table(("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows), tag("p", says)])
+
+
+def _verdict(found: Compared) -> Html:
+    word = found.verdict.split(" ")[0]
+    corrected = f" (p = {found.corrected_p:.3f}, corrected)" if found.corrected_p is not None else ""
+    return tag("span", found.verdict, corrected, class_=f"verdict-{word}")
+
+
+def _signed(found: Compared) -> str:
+    return "" if found.value is None else signed(found.value)
+
+
+def _bounds(found: Compared) -> str:
+    return "" if found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
+
+
+def _judged(ranking: Ranking) -> str:
+    return ", ".join(f"{percent(share)} ({name})" for name, share in ranking.judged.items() if share is not None)
+
+
+def _part(by: str, name: str, ranking: Ranking, base: str, subject: str) -> tuple[object, ...]:
+    metric = ranking.metric("nDCG@10")
+    found = metric.differences[base]
+    return (
+        *(by, name, ranking.queries, metric.values[base], metric.values[subject]),
+        *(_signed(found), _bounds(found), _verdict(found)),
+    )
+
+
+def _everyone(report: Report) -> Html:
+    """One row a system: its metrics, what a query takes, what its index takes."""
+    assert report.evaluation is not None
+    ranking = report.evaluation.labelled
+    names = [metric.name for metric in ranking.metrics]
+    rows = []
+    for system in report.evaluation.systems:
+        cost = system.cost
+        rows.append(
+            (
+                system.name,
+                *(metric.values[system.name] for metric in ranking.metrics),
+                None if cost.median_ms is None else f"{cost.median_ms:.1f} ms",
+                None if cost.index_bytes is None else f"{cost.index_bytes / 1e6:,.1f} MB",
+            )
+        )
+    return table(("system", *names, "a query", "index"), rows)
+
+
+def shift(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Tell where relevant chunks stood before and after."""
+    if report.evaluation is None or report.evaluation.rank_shift is None:
+        return missing("Where relevant chunks stood before and after is known once the run has been evaluated.")
+    found = report.evaluation.rank_shift
+    parts: list[Html] = []
+    if found.median_before is not None and found.median_after is not None:
+        parts.append(
+            tag("p", f"The median rank of a relevant chunk was {found.median_before:g} and is {found.median_after:g}.")
+        )
+    parts.append(figures.get("rank-shift") or missing("No relevant chunk was retrieved by either model."))
+    for title, moves in (("The largest gains", found.gains), ("The largest losses", found.losses)):
+        parts += [tag("h3", title), *_moves(moves)]
+    return joined(parts)
+
+
+def _moves(moves: Sequence[ShownMove]) -> list[Html]:
+    if not moves:
+        return [missing("There are none.")]
+    cards = [card(m.query, m.chunk, tag("b", f"{_rank(m.before)} → {_rank(m.after)}")) for m in moves]
+    return [tag("div", *cards, class_="cards")]
+
+
+def _rank(rank: int | None) -> str:
+    return "not retrieved" if rank is None else f"rank {rank}"
+
+
+def embeddings(report: Report, look: Look | None, figures: Mapping[str, Html]) -> Html:
+    """Show what training did to similarities."""
+    parts: list[Html] = []
+    if look is None:
+        parts.append(missing("The test split has no query with both a relevant chunk and another to compare it with."))
+    else:
+        parts.append(figures["similarity"])
+        of_kind = "The models do not put each text into one vector of the same length, so there is no map of them."
+        parts.append(figures.get("map") or missing(of_kind))
+    if "matryoshka" in figures:
+        parts.append(figures["matryoshka"])
+    elif report.run["settings"].get("matryoshka"):
+        parts.append(missing("It was trained for shorter embeddings too; an evaluation says what they are worth."))
+    return joined(parts)
+
+
+def curve(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Show the learning curve, and what the fit says of more labels."""
+    found = report.curve
+    if found is None:
+        return missing(
+            "No learning curve was measured for this build. ",
+            command(f"uncited learning-curve --policy {report.policy.name}"),
+        )
+    parts = [figures["learning-curve"]]
+    first = found.points[0]
+    parts.append(
+        tag(
+            "p",
+            f"All triplets against the first {first.examples:,}: {signed(found.learnt.value)}"
+            f" ({_within(found.learnt.low, found.learnt.high)}), {found.learnt.verdict}.",
+        )
+    )
+    for ahead in found.forecasts:
+        parts.append(
+            tag(
+                "p",
+                f"With {ahead.examples:,} triplets the fit expects {number(ahead.value.value)},"
+                f" {signed(ahead.gain.value)}"
+                f" ({_within(ahead.gain.low, ahead.gain.high)}) against all there are: {ahead.gain.verdict}.",
+            )
+        )
+    if found.law is None:
+        parts.append(missing(f"No forecast: {found.no_law}."))
+    return joined(parts)
+
+
+def _within(low: float | None, high: float | None) -> str:
+    return interval(low, high) or "no interval"
+
+
+def ablation(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Show what differently chosen negatives are worth."""
+    if report.ablation is None:
+        return missing(
+            "What these labels are worth against uncited chunks taken as negatives unseen was not measured for this"
+            " build. ",
+            command(f"uncited ablation --policy {report.policy.name}"),
+        )
+    return figures["ablation"]
+
+
+def training(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Show the curves of training."""
+    run = report.run
+    settings = run["settings"]
+    said = f"{run.get('steps', 0):,} steps of {settings.get('batch_size', '?')} rows with the loss"
+    said += f" {settings.get('loss', '?')}, learning rate {settings.get('learning_rate', 0):g},"
+    said += f" seed {settings.get('seed', 0)}."
+    return joined([tag("p", said), figures.get("training") or missing("The record holds no losses.")])
+
+
+def worst(report: Report) -> Html:
+    """Show the queries on which the tuned model does worst, with texts."""
+    if report.evaluation is None:
+        return missing("This is known once the run has been evaluated.")
+    if not report.worst:
+        return missing("On no test query does the tuned model put a chunk that is not relevant before one that is.")
+    cards = []
+    for query in report.worst:
+        texts = [
+            joined(
+                [
+                    tag("p", cut(chunk.text), class_="text", dir="auto"),
+                    tag("p", "relevant, ", tag("b", f"{_rank(chunk.before)} → {_rank(chunk.after)}"), class_="about"),
+                ]
+            )
+            for chunk in query.relevant
+        ]
+        about = tag("p", f"nDCG@10 {number(query.before)} → {number(query.after)}", class_="about")
+        cards.append(tag("article", tag("p", query.query, class_="query", dir="auto"), *texts, about, class_="card"))
+    said = "The test queries that the tuned model does worst on, by the order in which it puts labelled chunks."
+    return joined([tag("p", said), tag("div", *cards, class_="cards")])

@@ -1,0 +1,100 @@
+"""A report as files: the page, its figures, and all its numbers."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.experiments import write_whole
+from train.report.contents import Agreed, Report
+from train.report.drawing import Figure, save
+from train.report.html import Html
+from train.report.look import Look
+from train.report.outcome import outcome
+from train.report.wording import seen
+
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where a report was put, what it says in one sentence, and which figures it has."""
+
+    page: Path
+    headline: str
+    figures: tuple[str, ...]
+    figures_folder: Path | None
+    data_folder: Path | None
+
+
+def write(
+    report: Report,
+    page: Html,
+    figures: Sequence[Figure],
+    numbers: Mapping[str, object],
+    *,
+    out: Path,
+    figures_folder: Path | None = None,
+    data_folder: Path | None = None,
+) -> Written:
+    """Write a page, and where folders are given its figures as SVG and PNG, and its numbers as JSON and CSV.
+
+    Raises:
+        UsageError: something cannot be written.
+    """
+    if figures_folder:
+        for figure in figures:
+            save(figure, figures_folder)
+    if data_folder:
+        text = json.dumps(numbers, ensure_ascii=False, indent=2, allow_nan=False)
+        write_whole(data_folder / "report.json", text.encode("utf-8", "replace").decode() + "\n")
+        for figure in figures:
+            write_whole(data_folder / f"{figure.name}.csv", _csv(figure))
+    write_whole(out, page.encode("utf-8", "replace").decode())
+    told = outcome(report)
+    names = tuple(figure.name for figure in figures)
+    return Written(out, f"{told.clear}{told.rest}", names, figures_folder, data_folder)
+
+
+def numbers_of(report: Report, look: Look | None, agreement: Sequence[Agreed]) -> dict[str, object]:
+    """Return all that a report says, as JSON has it; what is no number (NaN) is null."""
+    from pydantic import TypeAdapter
+
+    told = outcome(report)
+    values: dict[str, Any] = {
+        "headline": f"{told.clear}{told.rest}",
+        "verdict": told.verdict,
+        "agreement": [found._asdict() for found in agreement],
+        "look": look,
+        "report": report,
+    }
+    plain: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(
+        values, mode="json", exclude={"report": {"pairs"}}
+    )
+    return {name: _without_nan(value) for name, value in plain.items()}
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list) else value
+
+
+def _csv(figure: Figure) -> str:
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(figure.columns)
+    writer.writerows([_plain(value) for value in row] for row in figure.rows)
+    return target.getvalue()
+
+
+def _plain(value: object) -> object:
+    """Let no spreadsheet take a name for a formula."""
+    if not isinstance(value, str):
+        return value
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else seen(value)
