@@ -20,7 +20,7 @@ from store.errors import MissingError
 
 if TYPE_CHECKING:
     from printing import Output
-    from train.evaluate import Ranking
+    from train.evaluation import Ranking
 
 
 def evaluate(
@@ -65,10 +65,11 @@ def _print_ranking(out: "Output", title: str, ranking: "Ranking") -> None:
 
     rows = []
     for metric in ranking.metrics:
-        difference = metric.differences["tuned"]
-        interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
-        row = (metric.name, metric.values["base"], metric.values["tuned"], f"{difference.value:+.3f}", interval)
+        difference = metric.differences["base"]
+        interval = "" if difference.low is None else f"{difference.low:+.3f} to {difference.high:+.3f}"
+        gain = "" if difference.value is None else f"{difference.value:+.3f}"
+        row = (metric.name, metric.values["base"], metric.values["tuned"], gain, interval)
         rows.append((*row, difference.verdict))
     out.table(title, ("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows)
-    shares = ", ".join(f"{name} {percent(share)}" for name, share in ranking.judged.items())
+    shares = ", ".join(f"{name} {percent(share or 0)}" for name, share in ranking.judged.items())
     out.line(f"{ranking.queries} queries in {ranking.groups} groups; share of the first ten with a label: {shares}")

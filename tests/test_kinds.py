@@ -236,5 +236,6 @@ class TestRanking:
         assert set(found[reranker].collection["q"]) == set(found[minilm].collection["q"])
         read = load("reranker", reranker).predict([(TEST.queries["q"], POOL["c3"])])
         assert found[reranker].labelled["q"]["c3"] == pytest.approx(float(read[0]), abs=1e-4)
-        with pytest.raises(UsageError, match="none is named that retrieves"):
-            rank_with_all(TEST, ["q"], [reranker], silent)
+        alone = rank_with_all(TEST, ["q"], [reranker], silent)[reranker]
+        assert alone.reorders == "bm25"
+        assert set(alone.collection["q"]) == set(rank_with_all(TEST, ["q"], ["bm25"], silent)["bm25"].collection["q"])

@@ -6,7 +6,10 @@ from typing import NamedTuple
 from store.builds import Build, build_labels, build_pool
 from store.database import Store
 from store.errors import MissingError
+from store.policies import get_policy_by_id
 from store.synthetic import synthetic_purposes
+from store.test_split import chunk_kinds, judges_of_both_splits, query_segments
+from train.exports.grades import grades
 
 POOL_SIZE = 10_000
 
@@ -15,6 +18,10 @@ class HeldOut(NamedTuple):
     """What is ranked for whom: texts by id, the group of each query, and `qrels`, relevance 1 or 0 by query and chunk.
 
     A pair that is absent from `qrels` has no label; it is never a 0. `synthetic` are the queries that a model wrote.
+    `grades` has what each label is worth to nDCG where the policy's labels stand on a scale, and is empty elsewhere.
+    `sources` tells who gave each label (human, propagated, judge), `kinds` the kind of each labelled chunk, and
+    `segments` the segment of each query by the property that parts them. `judges_of_both` are the models whose labels
+    stand in both splits of the build.
     """
 
     build_id: str
@@ -24,10 +31,22 @@ class HeldOut(NamedTuple):
     pool: Mapping[str, str]
     human_labels: int
     synthetic: frozenset[str] = frozenset()
+    policy: str = ""
+    grades: Mapping[str, Mapping[str, int]] = {}
+    sources: Mapping[str, Mapping[str, str]] = {}
+    kinds: Mapping[str, str] = {}
+    segments: Mapping[str, Mapping[str, str]] = {}
+    judges_of_both: tuple[str, ...] = ()
 
 
-def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE) -> HeldOut:
+def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by: str = "length") -> HeldOut:
     """Read what `compare` needs, so that the database can be closed before the long part begins.
+
+    Args:
+        store: holds the build.
+        build: whose test split.
+        pool_size: how many chunks to search at most, unless more have labels; the others are drawn at random, once.
+        by: what parts the queries: `length`, `source`, or a field of the log's own.
 
     Raises:
         MissingError: the build has no test query with a positive.
@@ -41,16 +60,32 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE) -> 
             f"{build.build_id} holds back no query with a positive for testing",
             hint="uncited build --test-share 0.3",
         )
+    policy = get_policy_by_id(store, build.policy_id)
+    worth = grades(policy) if policy.scale == "ordered" else {}
     qrels: dict[str, dict[str, int]] = {}
+    graded: dict[str, dict[str, int]] = {}
+    sources: dict[str, dict[str, str]] = {}
     for row in rows:
-        qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["role"] == "positive")
+        anchor, chunk = row["anchor_id"], row["chunk_id"]
+        qrels.setdefault(anchor, {})[chunk] = int(row["role"] == "positive")
+        sources.setdefault(anchor, {})[chunk] = row["source"]
+        if worth:
+            graded.setdefault(anchor, {})[chunk] = worth[row["label"]]
     pool = build_pool(store, build.build_id, pool_size)
     return HeldOut(
-        build.build_id,
-        {row["anchor_id"]: row["anchor"] for row in rows},
-        {row["anchor_id"]: row["split_group"] for row in rows},
-        qrels,
-        dict(zip(pool["chunk_id"].to_pylist(), pool["text"].to_pylist(), strict=True)),
-        sum(row["source"] == "human" for row in rows),
-        frozenset(qrels.keys() & synthetic_purposes(store).keys()),
+        build_id=build.build_id,
+        queries={row["anchor_id"]: row["anchor"] for row in rows},
+        groups={row["anchor_id"]: row["split_group"] for row in rows},
+        qrels=qrels,
+        pool=dict(zip(pool["chunk_id"].to_pylist(), pool["text"].to_pylist(), strict=True)),
+        human_labels=sum(row["source"] == "human" for row in rows),
+        synthetic=frozenset(qrels.keys() & synthetic_purposes(store).keys()),
+        policy=policy.name,
+        grades=graded,
+        sources=sources,
+        kinds=chunk_kinds(store, build.build_id),
+        segments={f"query {by}": query_segments(store, build.build_id, by)},
+        judges_of_both=tuple(
+            sorted(set(judges_of_both_splits(store, build.build_id, policy.labelling_fingerprint).values()))
+        ),
     )

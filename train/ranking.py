@@ -1,11 +1,15 @@
-"""How a model of any kind orders chunks for queries."""
+"""How systems of any kind order chunks for queries."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from store.errors import UsageError
-from store.progress import Progress
+from store.progress import Progress, silent
+from train.evaluation import Cost
 from train.held_out import HeldOut
+from train.indexes import TEXTS_AT_ONCE, Index, bm25_over, device_name, embedding_index
 from train.kinds import kind_of, load
 from train.models import quiet
 from train.recipe import Kind
@@ -14,66 +18,71 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-DEPTH = 10
+BM25 = "bm25"  # stands in the place of a model
 RETRIEVED = 40  # chunks of the collection that are kept for a query, and that a reranker orders anew
 
-_TEXTS_AT_ONCE = 512
-_QUERIES_AT_ONCE = 256
-_CELLS = 1 << 24  # of a block of token similarities: bounds the memory of late interaction to some 64 MB
+_TIMED = 25  # queries, one at a time
+_WARM_UP = 2
 
 Run = dict[str, dict[str, float]]  # query -> chunk -> score
 
 
 class Ranked(NamedTuple):
-    """What a model made of the test set: `labelled` orders the chunks with a label, `collection` the best of all."""
+    """What a system made of the test set.
+
+    `labelled` orders the chunks with a label, `collection` the best of all. `places` tells where each labelled chunk
+    stands in the whole pool, from 1 on; None where it is not found. `shorter` is the same with embeddings cut to their
+    first values.
+    """
 
     labelled: Run
     collection: Run
+    places: Mapping[str, Mapping[str, int | None]]
+    kind: str
+    cost: Cost
+    reorders: str | None = None
+    dimensions: int | None = None
+    shorter: "Mapping[int, Ranked] | None" = None
 
 
-def rank_with_all(test: HeldOut, wanted: Sequence[str], models: Sequence[str], progress: Progress) -> dict[str, Ranked]:
-    """Rank for the `wanted` queries with each model, given by folder or hub name.
+def rank_with_all(
+    test: HeldOut,
+    wanted: Sequence[str],
+    models: Sequence[str],
+    progress: Progress,
+    *,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Ranked]:
+    """Rank for the `wanted` queries with each model, given by folder or hub name, or `BM25`.
 
-    A model that embeds scores the whole pool. A reranker reads each pair anew and cannot: it orders the first 40 that
-    the first of the embedding models retrieves, as it would in use.
+    What has an index scores the whole pool. A reranker reads each pair anew and cannot: it orders the first 40 that
+    the first of the embedding models retrieves, as it would in use, or else BM25.
+
+    Args:
+        test: what is held out.
+        wanted: ids of queries.
+        models: each once.
+        progress: told of texts encoded and pairs read.
+        sizes: lengths to which the embeddings of a model are cut besides; models without such embeddings have none.
 
     Raises:
-        UsageError: there are rerankers, and no model that retrieves.
         MissingError: there is no such model.
         InvalidDataError: a model cannot be read.
     """
-    kinds = {model: kind_of(model) for model in models}
-    retrieving = [model for model in models if kinds[model] != "reranker"]
-    if not retrieving:
-        raise UsageError(
-            f"{models[0]} reorders what another model retrieves, and none is named that retrieves",
-            hint="--base-model FOLDER_OF_A_SENTENCE_TRANSFORMER",
-        )
-    found = {model: _retrieve(test, wanted, model, kinds[model], progress) for model in retrieving}
-    first_stage = found[retrieving[0]].collection
-    for model in models:
-        if kinds[model] == "reranker":
-            found[model] = _rerank(test, wanted, model, first_stage, progress)
+    kinds = {model: kind_of(model) for model in models if model != BM25}
+    retrieving = [model for model, kind in kinds.items() if kind != "reranker"]
+    found = {
+        model: _retrieve(test, wanted, model, kinds[model], progress, (sizes or {}).get(model, ()))
+        for model in retrieving
+    }
+    if BM25 in models or not retrieving:
+        index = bm25_over(list(test.pool.values()))
+        found[BM25] = _searched(test, wanted, index, BM25, silent)
+    first_stage = retrieving[0] if retrieving else BM25
+    for model, kind in kinds.items():
+        if kind == "reranker":
+            found[model] = _rerank(test, wanted, model, found[first_stage], first_stage, progress)
     return {model: found[model] for model in models}
-
-
-def _retrieve(test: HeldOut, wanted: Sequence[str], model: str, kind: Kind, progress: Progress) -> Ranked:
-    """Score the pool for each query by the similarity of the model's kind."""
-    import numpy as np
-
-    chunk_ids = list(test.pool)
-    place = {chunk_id: i for i, chunk_id in enumerate(chunk_ids)}
-    depth = min(RETRIEVED, len(chunk_ids))
-    ranked = Ranked({}, {})
-    queries = [test.queries[query] for query in wanted]
-    loaded = load(kind, model)
-    progress.start(f"Encoding with {model}", len(queries) + len(test.pool))
-    rows = (row for block in _scores(loaded, kind, queries, list(test.pool.values()), progress) for row in block)
-    for query, row in zip(wanted, rows, strict=True):
-        best = np.argpartition(-row, depth - 1)[:depth]
-        ranked.collection[query] = {chunk_ids[i]: float(row[i]) for i in best}
-        ranked.labelled[query] = {chunk_id: float(row[place[chunk_id]]) for chunk_id in test.qrels[query]}
-    return ranked
 
 
 def labelled_scores(
@@ -96,97 +105,155 @@ def labelled_scores(
     """
     if kind == "reranker":
         pairs = [(query, chunk) for query, labels in qrels.items() for chunk in labels]
-        with quiet():
-            read = model.predict([(queries[query], chunks[chunk]) for query, chunk in pairs], show_progress_bar=False)
-        found: Run = {query: {} for query in qrels}
-        for (query, chunk), score in zip(pairs, read, strict=True):
-            found[query][chunk] = float(score)
-        progress.advance(len(pairs))
-        return found
+        return _read(model, queries, chunks, pairs, progress)
     place = {chunk: i for i, chunk in enumerate(chunks)}
-    texts = [queries[query] for query in qrels]
-    rows = (row for block in _scores(model, kind, texts, list(chunks.values()), progress) for row in block)
+    index = embedding_index(model, kind, list(chunks.values()), progress)
+    encoded = index.encode([queries[query] for query in qrels], progress)
+    rows = (row for block in index.search(encoded) for row in block)
     return {
         query: {chunk: float(row[place[chunk]]) for chunk in qrels[query]}
         for query, row in zip(qrels, rows, strict=True)
     }
 
 
-def _scores(
-    model: Any,  # noqa: ANN401
-    kind: Kind,
-    queries: Sequence[str],
-    chunks: Sequence[str],
-    progress: Progress,
-) -> Iterator["npt.NDArray[np.float32]"]:
-    """Yield blocks of scores, shape (some queries, chunks), with the model's own prompts for both."""
-    with quiet():
-        encoded_queries = _encoded(model.encode_query, kind, queries, progress)
-        encoded_chunks = _encoded(model.encode_document, kind, chunks, progress)
-    if kind == "multi-vector":
-        yield from _late_interaction(model, encoded_queries, encoded_chunks)
-        return
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        block = encoded_queries[start : start + _QUERIES_AT_ONCE] @ encoded_chunks.T
-        yield block.toarray() if kind == "sparse" else block
+def _retrieve(
+    test: HeldOut, wanted: Sequence[str], model: str, kind: Kind, progress: Progress, sizes: Sequence[int]
+) -> Ranked:
+    """Score the pool for each query by the similarity of the model's kind."""
+    loaded = load(kind, model)
+    progress.start(f"Encoding with {model}", len(wanted) * (1 + len(sizes)) + len(test.pool))
+    index = embedding_index(loaded, kind, list(test.pool.values()), progress)
+    ranked = _searched(test, wanted, index, kind, progress)
+    if not index.cut or not index.dimensions:
+        return ranked
+    lengths = [size for size in sizes if size < index.dimensions]
+    shorter = {size: _searched(test, wanted, index.cut(size), kind, progress, timed=False) for size in lengths}
+    return ranked._replace(shorter=shorter)
 
 
-def _encoded(encode: Any, kind: Kind, texts: Sequence[str], progress: Progress) -> Any:  # noqa: ANN401
-    """Return unit vectors (bi-encoder), a sparse matrix in rows (sparse), or a matrix of token vectors a text."""
-    import numpy as np
-    from scipy.sparse import vstack
+def _searched(
+    test: HeldOut, wanted: Sequence[str], index: Index, kind: str, progress: Progress, *, timed: bool = True
+) -> Ranked:
+    """Search an index for each query."""
+    chunk_ids = list(test.pool)
+    place = {chunk_id: i for i, chunk_id in enumerate(chunk_ids)}
+    labelled: Run = {}
+    collection: Run = {}
+    places: dict[str, dict[str, int | None]] = {}
+    queries = [test.queries[query] for query in wanted]
+    encoded = index.encode(queries, progress)
+    rows = (row for block in index.search(encoded) for row in block)
+    for query, row in zip(wanted, rows, strict=True):
+        best = _best(row)
+        collection[query] = {chunk_ids[i]: float(row[i]) for i in best if row[i] > index.floor}
+        of_labelled = {chunk_id: place[chunk_id] for chunk_id in test.qrels[query]}
+        labelled[query] = {chunk_id: float(row[i]) for chunk_id, i in of_labelled.items()}
+        places[query] = {
+            chunk_id: _place(row, i) if row[i] > index.floor else None for chunk_id, i in of_labelled.items()
+        }
 
-    options = {"normalize_embeddings": True} if kind == "bi-encoder" else {}
-    parts = []
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = list(texts[start : start + _TEXTS_AT_ONCE])
-        part = encode(some, show_progress_bar=False, **options)
-        parts.append(_in_rows(part) if kind == "sparse" else part)
-        progress.advance(len(some))
-    if kind == "multi-vector":
-        return [matrix for part in parts for matrix in part]
-    return vstack(parts, format="csr") if kind == "sparse" else np.concatenate(parts)
+    def once(query: str) -> None:
+        for block in index.search(index.encode([query], silent)):
+            _best(block[0])
+
+    times = _timed(queries, once) if timed else []
+    cost = _cost(index.device, times, index.size_bytes)
+    return Ranked(labelled, collection, places, kind, cost, dimensions=index.dimensions)
 
 
-def _in_rows(tensor: Any) -> Any:  # noqa: ANN401
-    """Turn a sparse tensor into scipy's matrix, whose rows can be sliced."""
-    from scipy.sparse import csr_matrix
-
-    whole = tensor.cpu().coalesce()
-    return csr_matrix((whole.values().numpy(), whole.indices().numpy()), shape=tuple(whole.shape))
-
-
-def _late_interaction(
-    model: Any,  # noqa: ANN401
-    queries: Sequence[Any],
-    chunks: Sequence[Any],
-) -> Iterator["npt.NDArray[np.float32]"]:
-    """Yield the scores of one query after the other; chunks are padded to the longest of a block of their own."""
+def _best(row: "npt.NDArray[np.float32]") -> "npt.NDArray[np.int64]":
+    """Return where the highest scores stand, in no order."""
     import numpy as np
 
-    tokens = max(len(chunk) for chunk in chunks)
-    for query in queries:
-        size = max(1, _CELLS // (tokens * len(query)))
-        blocks = (chunks[start : start + size] for start in range(0, len(chunks), size))
-        yield np.concatenate([model.similarity([query], block).cpu().numpy() for block in blocks], axis=1)
+    depth = min(RETRIEVED, len(row))
+    found: npt.NDArray[np.int64] = np.argpartition(-row, depth - 1)[:depth]
+    return found
 
 
-def _rerank(test: HeldOut, wanted: Sequence[str], model: str, first_stage: Run, progress: Progress) -> Ranked:
+def _place(row: "npt.NDArray[np.float32]", i: int) -> int:
+    """Return the place of a chunk in the ranking, from 1 on; of equal scores the first one comes first."""
+    import numpy as np
+
+    return 1 + int(np.count_nonzero(row > row[i])) + int(np.count_nonzero(row[:i] == row[i]))
+
+
+def _rerank(
+    test: HeldOut, wanted: Sequence[str], model: str, first: Ranked, first_stage: str, progress: Progress
+) -> Ranked:
     """Let a reranker order the labelled chunks of each query, and those that the first stage retrieved."""
     reranker: Any = load("reranker", model)
-    pairs = [(query, chunk) for query in wanted for chunk in {**test.qrels[query], **first_stage[query]}]
+    pairs = [(query, chunk) for query in wanted for chunk in {**test.qrels[query], **first.collection[query]}]
     progress.start(f"Reranking with {model}", len(pairs))
-    scores: Run = {query: {} for query in wanted}
-    for start in range(0, len(pairs), _TEXTS_AT_ONCE):
-        some = pairs[start : start + _TEXTS_AT_ONCE]
+    scores = _read(reranker, test.queries, test.pool, pairs, progress)
+    collection = {query: {chunk: scores[query][chunk] for chunk in first.collection[query]} for query in wanted}
+
+    def once(query: str) -> None:
+        _read(reranker, test.queries, test.pool, [(query, chunk) for chunk in first.collection[query]], silent)
+
+    own = _cost(device_name(reranker.device.type), _timed(wanted, once), first.cost.index_bytes)
+    return Ranked(
+        {query: {chunk: scores[query][chunk] for chunk in test.qrels[query]} for query in wanted},
+        collection,
+        {query: _places_among(collection[query], test.qrels[query]) for query in wanted},
+        "reranker",
+        _one_after_the_other(first.cost, own),
+        reorders=first_stage,
+    )
+
+
+def _read(
+    reranker: Any,  # noqa: ANN401
+    queries: Mapping[str, str],
+    chunks: Mapping[str, str],
+    pairs: Sequence[tuple[str, str]],
+    progress: Progress,
+) -> Run:
+    """Let a reranker score pairs of ids."""
+    scores: Run = {query: {} for query, _ in pairs}
+    for start in range(0, len(pairs), TEXTS_AT_ONCE):
+        some = pairs[start : start + TEXTS_AT_ONCE]
         with quiet():
-            read = reranker.predict(
-                [(test.queries[query], test.pool[chunk]) for query, chunk in some], show_progress_bar=False
-            )
+            read = reranker.predict([(queries[query], chunks[chunk]) for query, chunk in some], show_progress_bar=False)
         for (query, chunk), score in zip(some, read, strict=True):
             scores[query][chunk] = float(score)
         progress.advance(len(some))
-    return Ranked(
-        {query: {chunk: scores[query][chunk] for chunk in test.qrels[query]} for query in wanted},
-        {query: {chunk: scores[query][chunk] for chunk in first_stage[query]} for query in wanted},
-    )
+    return scores
+
+
+def _places_among(retrieved: Mapping[str, float], labelled: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the place of each labelled chunk among those retrieved; None where it is not one of them."""
+    order = {chunk: i for i, chunk in enumerate(sorted(retrieved, key=lambda chunk: -retrieved[chunk]), start=1)}
+    return {chunk: order.get(chunk) for chunk in labelled}
+
+
+def _timed(queries: Sequence[str], once: Callable[[str], None]) -> list[float]:
+    """Return how long each of some queries takes, in seconds; the first ones, which warm up, do not count."""
+    some = list(queries[:_TIMED])
+    for query in some[:_WARM_UP]:
+        once(query)
+    times = []
+    for query in some:
+        started = time.perf_counter()
+        once(query)
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def _cost(device: str, seconds: Sequence[float], index_bytes: int | None) -> Cost:
+    import numpy as np
+
+    if not seconds:
+        return Cost(device, 0, None, None, index_bytes)
+    median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
+    return Cost(device, len(seconds), float(median), float(p95), index_bytes)
+
+
+def _one_after_the_other(first: Cost, second: Cost) -> Cost:
+    """Add up what two stages take; the sum of two 95th percentiles is above that of the sum, if anything."""
+    total = (_sum(first.median_ms, second.median_ms), _sum(first.p95_ms, second.p95_ms))
+    return replace(second, median_ms=total[0], p95_ms=total[1])
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    total = (math.nan if one is None else one) + (math.nan if other is None else other)
+    return None if math.isnan(total) else total

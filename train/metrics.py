@@ -1,0 +1,110 @@
+"""The metrics of a ranking, computed by ir-measures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from store.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+DEPTH = 10
+
+# What people say -> what ir-measures calls it.
+METRICS = {
+    "Accuracy@1": "Success@1",
+    "Accuracy@3": "Success@3",
+    "Precision@5": "P@5",
+    "Precision@10": "P@10",
+    "Recall@5": "R@5",
+    "Recall@10": "R@10",
+    "MRR@10": "RR@10",
+    "nDCG@10": "nDCG@10",
+}
+
+# Named before anybody has seen a result: only of these is a gain or a loss claimed, unless others are named.
+NAMED_BEFOREHAND = ("nDCG@10", "MRR@10", "Accuracy@1")
+
+Run = Mapping[str, Mapping[str, float]]  # query -> chunk -> score
+Qrels = Mapping[str, Mapping[str, int]]  # query -> chunk -> relevance
+
+_JUDGED = f"Judged@{DEPTH}"
+_GRADED = "nDCG@10"
+
+
+def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics named, each once.
+
+    Raises:
+        UsageError: one of them does not exist.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(f"no metric is called {name!r}; there are {', '.join(METRICS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | None = None) -> "npt.NDArray[np.float64]":
+    """Return one row a query: the metrics in the order of `METRICS`, then Judged@10.
+
+    Args:
+        qrels: relevance, 1 or 0; a chunk that is not there has no label and is not relevant.
+        run: what was retrieved, or put in order.
+        queries: those wanted.
+        grades: what each label is worth to nDCG (linear gain); without them, its relevance.
+    """
+    import ir_measures
+    import numpy as np
+
+    values = np.zeros((len(queries), len(METRICS) + 1))
+    if not queries:
+        return values
+    measures = [ir_measures.parse_measure(name) for name in (*METRICS.values(), _JUDGED)]
+    graded = measures[list(METRICS).index(_GRADED)]
+    row = {query: i for i, query in enumerate(queries)}
+    column = {measure: i for i, measure in enumerate(measures)}
+    found = {query: dict(run[query]) for query in queries}
+    asked = [(measures, qrels)] if grades is None else [(measures, qrels), ([graded], grades)]
+    for some, relevance in asked:
+        told = {query: dict(relevance[query]) for query in queries}
+        for one in ir_measures.iter_calc(some, told, found):
+            values[row[one.query_id], column[one.measure]] = one.value
+    return values
+
+
+def highest(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | None = None) -> "npt.NDArray[np.float64]":
+    """Return what each metric would be at most, were what nobody labelled among the first ten relevant.
+
+    Such a chunk has the best grade there is. For nDCG the ideal stays that of the known labels, and the quotient is
+    cut at 1: with a longer ideal it could fall below what it is without those chunks, and would bound nothing.
+
+    Returns:
+        One row a query, one column a metric.
+    """
+    import numpy as np
+
+    worth = grades or qrels
+    best = max((grade for labels in worth.values() for grade in labels.values()), default=1)
+    filled: dict[str, dict[str, int]] = {}
+    filled_grades: dict[str, dict[str, int]] = {}
+    stretch = np.ones(len(queries))
+    for i, query in enumerate(queries):
+        first = sorted(run[query], key=lambda chunk: -run[query][chunk])[:DEPTH]
+        unlabelled = [chunk for chunk in first if chunk not in qrels[query]]
+        filled[query] = {**qrels[query], **dict.fromkeys(unlabelled, 1)}
+        filled_grades[query] = {**worth[query], **dict.fromkeys(unlabelled, best)}
+        known = _ideal(worth[query].values())
+        stretch[i] = _ideal(filled_grades[query].values()) / known if known else 1.0
+    values = per_query(filled, run, queries, filled_grades)[:, :-1]
+    column = list(METRICS).index(_GRADED)
+    values[:, column] = np.minimum(1.0, values[:, column] * stretch)
+    return values
+
+
+def _ideal(grades: Iterable[int]) -> float:
+    """Return the discounted gain of the best order there is."""
+    import numpy as np
+
+    first = np.array(sorted(grades, reverse=True)[:DEPTH], np.float64)
+    return float((first / np.log2(np.arange(2, len(first) + 2))).sum())
