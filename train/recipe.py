@@ -56,6 +56,11 @@ MAX_TOKENS = 512
 _SINGLE_NEGATIVE = ("triplet",)  # losses that take one negative a row
 
 
+def takes_negatives(kind: Kind, loss: str) -> bool:
+    """Tell whether a loss reads rows with several hard negatives."""
+    return LOSSES[kind][loss].shape == "tuples" and loss not in _SINGLE_NEGATIVE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What a run is told. Empty `loss` and `base_model` become the defaults of the kind (`complete`).
@@ -116,7 +121,7 @@ class Recipe:
             raise UsageError(f"shorter embeddings (--matryoshka) are of bi-encoders, not of a {self.kind}")
         if self.matryoshka and (min(self.matryoshka) < 1 or len(set(self.matryoshka)) < len(self.matryoshka)):
             raise UsageError(f"--matryoshka {','.join(map(str, self.matryoshka))}: different lengths above zero")
-        if self.negatives > 1 and (losses[loss].shape != "tuples" or loss in _SINGLE_NEGATIVE):
+        if self.negatives > 1 and not takes_negatives(self.kind, loss):
             raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
         if self.guide and loss != "gist":
             raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")
