@@ -103,9 +103,11 @@ class Mark(NamedTuple):
     numbers: tuple[int, ...]
 
 
-_ITEM = r"(?:doc(?:ument)?|source|chunk|passage|context|ref)?\.?\s*\d{1,5}(?:\s*[-–—]\s*\d{1,5})?"
+# Possessive (`++`), so that white space can be told apart in one way only: an answer is anybody's, and two ways at each
+# of thirty places are a thousand million.
+_ITEM = r"(?:(?:doc(?:ument)?|source|chunk|passage|context|ref)\.?\s*+)?\d++(?:\s*+[-–—]\s*+\d++)?"
 _BRACKETS = re.compile(
-    rf"[\[【]\s*({_ITEM}(?:(?:\s*[,;]\s*|\s+){_ITEM})*)\s*[,;]?\s*(?:†[^\]】]*)?[\]】]", re.IGNORECASE
+    rf"[\[【]\s*+({_ITEM}(?:(?:\s*+[,;]\s*+|\s++){_ITEM})*+)\s*+(?:[,;]\s*+)?(?:†[^\]】]*+)?[\]】]", re.IGNORECASE
 )
 _FOOTNOTE = re.compile(r"\[\^([^\]\s]{1,40})\](?!:)")
 _FOOTNOTE_TEXT = re.compile(r"^[ ]{0,3}\[\^([^\]\s]{1,40})\]:[ \t]*(.+)$", re.MULTILINE)
@@ -115,6 +117,8 @@ _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _RAISED = re.compile(rf"(?<![{_DIGITS}⁻])[{_DIGITS}]+(?:(?:[,;˒⁻\s]|\u2009)[{_DIGITS}]+)*")
 _EXPONENT = re.compile(r"(?:\d|(?<![^\W\d_])[^\W\d_]{1,2}|[)\]])$")  # 10³, km², (x)²
 _LONGEST_RANGE = 1000
+_MOST_DIGITS = 18  # a longer number is as far beyond any list as one of 18 nines, and Python refuses to read some
+_SHOWN = 60  # characters of a marker
 
 
 def marks(answer: str) -> list[Mark]:
@@ -126,7 +130,7 @@ def marks(answer: str) -> list[Mark]:
     text = _FOOTNOTE_TEXT.sub("", _CODE.sub(" ", answer))
     text = _SUP.sub(lambda found: f"[{found[1]}]", text)
     found = [Mark(match[0], numbers) for match in _BRACKETS.finditer(text) if (numbers := tuple(_numbers(match[1])))]
-    found += [Mark(match[0], (int(match[1]),)) for match in _FOOTNOTE.finditer(text) if match[1].isdecimal()]
+    found += [Mark(match[0], (_whole(match[1]),)) for match in _FOOTNOTE.finditer(text) if match[1].isdecimal()]
     if found:
         return found
     raised = (match for match in _RAISED.finditer(text) if not _EXPONENT.search(text, 0, match.start()))
@@ -137,8 +141,12 @@ def marks(answer: str) -> list[Mark]:
 def _numbers(listed: str) -> Iterator[int]:
     """Yield the numbers of `1, 3-5`; a range that runs backwards or without end yields its two ends."""
     for first, last in re.findall(r"(\d+)(?:\s*[-–—]\s*(\d+))?", listed):
-        start, end = int(first), int(last or first)
+        start, end = _whole(first), _whole(last or first)
         yield from range(start, end + 1) if start <= end < start + _LONGEST_RANGE else (start, end)
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS - 1
 
 
 def _marked(answer: str, chunks: Sequence[Mapping[str, Any]], base: int) -> tuple[list[str], list[str]]:
@@ -161,7 +169,7 @@ def _marked(answer: str, chunks: Sequence[Mapping[str, Any]], base: int) -> tupl
             else:
                 last = len(chunks) - 1 + base
                 held = f"go from {base} to {last}" if chunks else "are none"
-                problems.append(f"answer: {mark.text} cites number {number}, and the retrieved chunks {held}")
+                problems.append(f"answer: {mark.text[:_SHOWN]} cites number {number}, and the retrieved chunks {held}")
     return cited, list(dict.fromkeys(problems))
 
 

@@ -72,6 +72,18 @@ def test_a_number_beyond_the_list_is_said(base: int, said: str) -> None:
     assert problems == [f"answer: [1, 9] cites number 9, and the retrieved chunks {said}"]
 
 
+@pytest.mark.parametrize("marker", ["[1-999999999]", "[20240115]", "[2, 7777777]", f"[{'9' * 5000}]", "[^1234567]"])
+def test_a_number_is_a_marker_however_large_and_is_refused(marker: str) -> None:
+    _, problems = cite(line(f"Fleas jump {marker}."), Citations("markers", 1))
+    assert problems
+    assert all("the retrieved chunks go from 1 to 5" in problem and len(problem) < 200 for problem in problems)
+
+
+@pytest.mark.parametrize("opening", ["[" + "1  " * 30, "[" + "1 , " * 30, "[doc" + "  " * 50, "[" + "9" * 5000])
+def test_a_bracket_that_never_closes_does_not_hold_an_import_up(opening: str) -> None:
+    assert marks(f"{opening}x") == []  # in time: two ways to read each gap would take hours
+
+
 def test_a_range_without_end_is_no_flood() -> None:
     found, problems = cite(line("[1-99999]"), Citations("markers", 1))
     assert found == ["c0"]
