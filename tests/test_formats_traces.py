@@ -224,6 +224,18 @@ def test_annotations_are_signals_with_their_source_and_time(store: Store, tmp_pa
     ]
 
 
+def test_documents_come_in_the_order_of_their_numbers_however_large(store: Store, tmp_path: Path) -> None:
+    found = _documents("retrieval.documents", ("a", FLEAS, 3.0), ("b", JUMPS, 2.0), ("c", TICKS, 1.0))
+    places = {"0": "9" * 5000, "1": "10000", "2": "9"}
+    moved = {
+        ".".join([*key.split(".")[:2], places[key.split(".")[2]], *key.split(".")[3:]]): v for key, v in found.items()
+    }
+    import_files(
+        store, [write_lines(tmp_path / "s.jsonl", [_span("s", "RETRIEVER", **{"input.value": QUERY, **moved})])]
+    )
+    assert [chunk["chunk_id"] for chunk in stored(store)[0]["retrieved"]] == ["c", "b", "a"]
+
+
 def test_a_query_that_several_retrievers_were_asked_is_one_list(store: Store, tmp_path: Path) -> None:
     first = _documents("retrieval.documents", ("a", FLEAS, 3.0), ("b", JUMPS, 2.0))
     second = _documents("retrieval.documents", ("c", TICKS, 0.9), ("a", FLEAS, 0.8))

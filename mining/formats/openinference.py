@@ -20,7 +20,6 @@ from store.errors import InvalidDataError
 
 _KINDS: dict[str, Kind] = {"RETRIEVER": "retriever", "RERANKER": "reranker", "LLM": "llm"}
 _ANSWERING = {"LLM", "CHAIN", "AGENT", ""}  # what a tool or an embedding puts out is no answer
-_MOST_DOCUMENTS = 10_000
 
 
 def _recognises(sample: Sample) -> str | None:
@@ -119,13 +118,14 @@ def _otlp_value(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
 
 
 def _documents(attributes: dict[str, Any], prefix: str) -> tuple[Document, ...]:
-    by_place: dict[int, dict[str, Any]] = {}
+    by_place: dict[str, dict[str, Any]] = {}
     for key, value in attributes.items():
         if key.startswith(f"{prefix}."):
             place, _, rest = key[len(prefix) + 1 :].partition(".")
-            if place.isdigit() and int(place) < _MOST_DOCUMENTS and rest.startswith("document."):
-                by_place.setdefault(int(place), {})[rest.removeprefix("document.")] = value
-    return tuple(_document(by_place[place]) for place in sorted(by_place))
+            if place.isascii() and place.isdigit() and rest.startswith("document."):
+                by_place.setdefault(place.lstrip("0"), {})[rest.removeprefix("document.")] = value
+    in_order = sorted(by_place, key=lambda digits: (len(digits), digits))  # as numbers, however long
+    return tuple(_document(by_place[place]) for place in in_order)
 
 
 def _document(values: dict[str, Any]) -> Document:
