@@ -83,6 +83,9 @@ def _show_file(out: "Output", file: "ImportedFile", *, dry_run: bool) -> None:
         out.line(f"{file.file} is read as {file.format}: {file.why}")
     if file.citations:
         out.line(f"{file.file}: citations were {file.citations}")
+    if file.cited_already:
+        said = "say themselves what is cited, or have no answer; that holds, and --citations is not applied to them"
+        out.line(f"{file.file}: {file.cited_already:,} lines {said}")
     if not (file.interactions or file.known or file.rejected):
         out.line(f"{file.file} holds no interaction")
     if file.imported_before:

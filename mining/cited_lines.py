@@ -12,12 +12,13 @@ from mining.log_lines import Line
 
 @dataclass(slots=True)
 class CitedLines:
-    """How citations are read, and how many answers cite something."""
+    """How citations are read, how many answers cite something, and how many lines said themselves what is cited."""
 
     how: Citations
     base: Base | None = None  # as it was found; None where the user gave it, or it does not matter
     answers: int = 0
     citing: int = 0
+    told: int = 0
 
     def __str__(self) -> str:
         if not self.answers:
@@ -31,15 +32,16 @@ def how_to_cite(how: Citations, lines: Callable[[], Iterator[Line]]) -> CitedLin
     """Find out, where markers need it, whether they count from 0 or from 1; that takes all lines."""
     if how.kind != "markers" or how.base is not None:
         return CitedLines(how)
-    base = find_base(value for line in lines() if (value := _uncited(line)))
+    base = find_base(value for line in lines() if (value := _value(line)) and value.get("cited") is None)
     return CitedLines(replace(how, base=base.base), base)
 
 
 def with_citations(lines: Iterator[Line], cited: CitedLines, corpus: Corpus | None) -> Iterator[Line]:
     """Yield the lines, with `cited` where it was missing. One whose citations do not fit has that as its problem."""
     for line in lines:
-        value = _uncited(line)
-        if value is None:
+        value = _value(line)
+        if value is None or value.get("cited") is not None:
+            cited.told += value is not None
             yield line
             continue
         if cited.how.kind == "quotes":
@@ -51,15 +53,15 @@ def with_citations(lines: Iterator[Line], cited: CitedLines, corpus: Corpus | No
         yield line._replace(problem="; ".join(problems)) if problems else line._replace(content=content)
 
 
-def _uncited(line: Line) -> dict[str, Any] | None:
-    """Return what a line holds, where that is an object without `cited`."""
+def _value(line: Line) -> dict[str, Any] | None:
+    """Return what a line holds, where that is an object."""
     if line.problem:
         return None
     try:
         value = json.loads(line.content)
     except (ValueError, RecursionError):
         return None  # what is wrong with it is said when it is checked
-    return value if isinstance(value, dict) and value.get("cited") is None else None
+    return value if isinstance(value, dict) else None
 
 
 def _add_texts(value: dict[str, Any], corpus: Corpus | None) -> None:

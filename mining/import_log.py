@@ -55,8 +55,9 @@ def import_files(
         corpus: a file with the texts of chunks that the logs name by id only.
         format: of the logs: one of `mining.formats.recognise.NAMES`; `auto` finds out file by file.
         mapping: for tables: field of uncited -> column.
-        citations: where the citations of a line without `cited` stand (`mining.citations.SYNTAX`). Without it, lines
-            of other formats are searched for markers, and a line of uncited's own format is bad.
+        citations: where the citations of a line without `cited` stand (`mining.citations.SYNTAX`); a line's own
+            `cited` holds. Without it, lines of other formats are searched for markers, and a line of uncited's own
+            format is bad.
         skip_invalid: import the good lines and write the bad ones, with reasons, to `FILE.rejected.jsonl`.
         rejects: write them there instead; for one file only.
         dry_run: store and write nothing, but say what would come in; bad lines are no error then.
@@ -198,6 +199,7 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
         format=kind,
         why=reading.why,
         citations=str(cited) or None if cited else None,
+        cited_already=cited.told if cited and job.how else 0,
         signals=tuple(SignalCount(*key, times) for key, times in sorted(seen.signals.items(), key=str)),
         examples=tuple(seen.examples) if job.dry_run else (),
         problems=str(bad) if job.dry_run else "",

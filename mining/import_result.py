@@ -48,6 +48,7 @@ class ImportedFile:
     format: str = "uncited"
     why: str = ""  # what gave the format away
     citations: str | None = None  # how they were read from the answers, where they were
+    cited_already: int = 0  # lines that say themselves what is cited, where the user said where else it stands
     signals: tuple[SignalCount, ...] = ()  # of a dry run, and of other formats than uncited's own
     examples: tuple[Example, ...] = ()  # of a dry run
     problems: str = ""  # of a dry run: the rejected lines, with reasons

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cli import app
 from mining.formats.recognise import NAMES
 from mining.import_log import import_files
 from store.database import Store
@@ -175,6 +177,44 @@ def test_a_dry_run_tells_what_would_come_in_and_stores_nothing(store: Store, tmp
     assert import_files(store, [file], skip_invalid=True).interactions == 5
     (again,) = import_files(store, [file], dry_run=True).files
     assert (again.interactions, again.known) == (0, 5)
+
+
+def test_what_a_line_says_itself_holds_against_citations_and_is_counted(store: Store, tmp_path: Path) -> None:
+    said = {**NATIVE, "answer": "It is so [9]."}
+    open_ = {**NATIVE, "query": "q2", "answer": "It is so [1].", "cited": None}
+    file = write_lines(tmp_path / "log.jsonl", [said, open_])
+    (imported,) = import_files(store, [file], citations="markers:1", dry_run=True).files
+    assert imported.cited_already == 1
+    workspace = tmp_path / "workspace"
+    assert CliRunner().invoke(app, ["init", str(workspace)]).exit_code == 0
+    command = ["import", str(file), "--citations", "markers:1", "--workspace", str(workspace)]
+    assert "1 lines say themselves what is cited" in " ".join(CliRunner().invoke(app, command).stdout.split())
+    (plain,) = import_files(store, [write_lines(tmp_path / "plain.jsonl", [said])]).files
+    assert plain.cited_already == 0  # nobody asked for anything else
+
+
+@pytest.mark.parametrize("bad", ["q1 Q0 d1 1 0.5", "q1 Q0 d1 first 0.5 r", "# written by a script"])
+def test_a_run_whose_first_line_is_bad_is_still_a_run(store: Store, tmp_path: Path, bad: str) -> None:
+    run = write_text(tmp_path / "run.txt", bad + "\nq1 Q0 d1 1 1.0 bm25\n")
+    queries = write_lines(tmp_path / "queries.jsonl", [{"_id": "q1", "text": "how long?"}])
+    corpus = write_lines(tmp_path / "corpus.jsonl", [{"_id": "d1", "text": "100 days."}])
+    with pytest.raises(InvalidDataError, match="1 of its lines cannot be imported") as refused:
+        import_files(store, [run, queries], corpus=corpus)
+    assert "run.txt:1: " in refused.value.message
+    (imported,) = import_files(store, [run, queries], corpus=corpus, skip_invalid=True).files
+    assert (imported.format, imported.interactions, imported.rejected) == ("trec", 1, 1)
+
+
+def test_a_folder_of_another_format_than_the_named_one_is_refused(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "beir"
+    write_lines(folder / "queries.jsonl", [{"_id": "q1", "text": "how long?"}])
+    write_lines(folder / "corpus.jsonl", [{"_id": "d1", "text": "100 days."}])
+    for name in ("trec", "uncited", "hf-dataset"):
+        with pytest.raises(UsageError, match=f"which is the format beir and not {name}") as refused:
+            import_files(store, [folder], format=name)
+        assert refused.value.hint == f"uncited import {folder}"
+    run = write_text(tmp_path / "run.txt", "q1 Q0 d1 1 1.0 bm25\n")
+    assert import_files(store, [folder, run], format="trec").interactions == 1
 
 
 def _uncited(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:

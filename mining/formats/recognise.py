@@ -127,7 +127,9 @@ def planned(files: Sequence[str | Path], name: str, mapping: Mapping[str, str], 
                 beside.append(found)
             else:
                 mains.append(found)
-        yield _arranged(mains, beside, corpus)
+        plan = _arranged(mains, beside, corpus)
+        _check_folders(plan.mains, wanted)
+        yield plan
 
 
 def _named(name: str, mapping: Mapping[str, str]) -> Format | None:
@@ -263,6 +265,17 @@ def _arranged(mains: list[Found], beside: list[Beside], corpus: Path | None) -> 
                 hint=f"uncited import FILE {shlex.quote(str(more.file))}",
             )
     return Plan(tuple(mains), tuple(beside), corpus)
+
+
+def _check_folders(mains: Sequence[Found], wanted: Format | None) -> None:
+    """Refuse a folder of another format than the one that was named; data sets of Hugging Face are tables."""
+    for found in mains:
+        if wanted and found.format is not wanted and (found.format, wanted) != (HF, TABLE):
+            folder = found.file if found.format is HF else os.path.dirname(found.file)
+            raise UsageError(
+                f"{folder} is {found.why}, which is the format {found.format.name} and not {wanted.name}",
+                hint=f"uncited import {shlex.quote(str(folder))}",
+            )
 
 
 def given_of(plan: Plan, mapping: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:

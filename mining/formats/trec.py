@@ -33,8 +33,10 @@ class _Row(NamedTuple):
 
 
 def _is_run(sample: Sample) -> str | None:
+    """Recognise a run by most of its first lines: a bad one is named when the file is read."""
     rows = [line.split() for line in sample.lines]
-    if rows and all(len(row) == _RUN_COLUMNS and _whole(row[3]) and _number(row[4]) is not None for row in rows):
+    fitting = sum(len(row) == _RUN_COLUMNS and _whole(row[3]) and _number(row[4]) is not None for row in rows)
+    if fitting and 2 * fitting >= len(rows) and "query" not in rows[0]:  # that is the header of a table
         return "its lines have the six columns of a TREC run"
     return None
 
