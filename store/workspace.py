@@ -189,6 +189,12 @@ class ExportSettings(_Section):
     licence: str = ""  # what may be done with the texts; goes into the manifest of every export
 
 
+class EvaluateSettings(_Section):
+    """The `[evaluate]` table."""
+
+    deployed: dict[str, str] = {}  # by policy: the model in use, a folder (from the workspace on) or a hub name
+
+
 class Settings(_Section):
     """What `uncited.toml` may say."""
 
@@ -198,6 +204,7 @@ class Settings(_Section):
     synthesis: SynthesisSettings = SynthesisSettings()
     answers: AnswerSettings = AnswerSettings()
     export: ExportSettings = ExportSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     prices: dict[str, Price] = {}
 
 
@@ -227,6 +234,12 @@ class Workspace:
         """Folder of the model of a kind trained on a build, unless another is named."""
         of_kind = "" if kind == "bi-encoder" else f"-{kind}"
         return self.root / "models" / f"{policy_name}-{build_id.removeprefix('build_')[:8]}{of_kind}"
+
+    def deployed_model(self, policy_name: str) -> str:
+        """Folder or hub name of the model that is in use under a policy; empty where the settings name none."""
+        named = self.settings.evaluate.deployed.get(policy_name, "")
+        folder = self.root / named
+        return str(folder) if named and folder.is_dir() else named
 
     def open(self) -> Store:
         """Open the database; see `Store` for what can go wrong."""
