@@ -10,6 +10,7 @@ import sys
 import typer
 
 from commands import (
+    answers,
     argilla,
     audit,
     build_diff,
@@ -28,6 +29,7 @@ from commands import (
     reporting,
     review,
     reviewers,
+    runs,
     spending,
     synthesis,
     training,
@@ -67,8 +69,14 @@ app.command()(audit.certify)
 app.command()(training.build)
 app.command()(exporting.export)
 app.command()(training.train)
+app.command()(runs.runs)
+app.command()(runs.push_model)
 app.command()(evaluating.evaluate)
+app.command()(evaluating.gate)
 app.command()(experiments.learning_curve)
+app.command()(experiments.ablation)
+app.command()(experiments.sweep)
+app.command()(answers.answers)
 app.command()(reporting.report)
 app.command()(lineage.lineage)
 app.command()(build_diff.diff)

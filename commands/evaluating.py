@@ -1,75 +1,163 @@
-"""What models are worth: evaluate."""
+"""What models are worth: evaluate, and the gate before one is put to use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.session import (
-    DEFAULT_MODEL,
-    HERE,
-    BuildOption,
-    JsonOption,
-    PolicyOption,
-    QuietOption,
-    WorkspaceOption,
-    opened,
-)
+from commands.session import HERE, BuildOption, JsonOption, PolicyOption, QuietOption, Session, WorkspaceOption, opened
 from commands.training import KindOption
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from printing import Output
-    from train.evaluation import Ranking
+    from train.gate import GateResult
+
+GATE_CLOSED = 3  # exit status
+
+ModelOption = Annotated[Path | None, typer.Option("--model", help="The tuned model; default: the one `train` made.")]
+RunsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--runs", help="A run of the same recipe with another seed; may be given several times."),
+]
+SeedOption = Annotated[int, typer.Option(help="Of the intervals.")]
 
 
 def evaluate(
     policy: PolicyOption,
-    base_model: Annotated[str, typer.Option(help="The model to compare with.")] = DEFAULT_MODEL,
+    base_model: Annotated[str, typer.Option(help="Compare with this first; default: what it was trained from.")] = "",
     kind: KindOption = "bi-encoder",
-    model: Annotated[Path | None, typer.Option(help="The tuned model; default: the one `train` made.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    model: ModelOption = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--with", help="A further model, folder or name; may be given several times.")
+    ] = None,
+    reranker: Annotated[str, typer.Option(help="A reranker for the first 40 of the base model.")] = "",
+    runs: RunsOption = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Claim gains of these metrics only; may be given several times.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Kinds of query: length, source, or a field of the log's own.")] = "length",
+    seed: SeedOption = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a tuned model with its base on a build's test split; a gain is named only where it is certain."""
-    from printing import Output, percent
+    """Compare a tuned model with its base, BM25 and others on a build's test split; a gain is named only if certain."""
+    from commands.evaluation_tables import show
+    from printing import Output, relative
     from train.evaluate import compare
+    from train.evaluation_file import evaluation_file, write_evaluation
     from train.held_out import read_held_out
+    from train.line_up import line_up, trained_sizes
+    from train.metrics import NAMED_BEFOREHAND
+    from train.runs import read_run
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
-        held_out = read_held_out(session.store, chosen)
-        tuned = model or session.workspace.model_folder(policy, chosen.build_id, kind)
-    if not tuned.exists():
-        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy} --kind {kind}")
-    out = Output(as_json=json, quiet=quiet)
+        tuned = _tuned(session, policy, chosen.build_id, kind, model)
+        held_out = read_held_out(session.store, chosen, by=by)
+        deployed = session.workspace.deployed_model(policy)
+    systems = line_up(tuned, base_model=base_model, deployed=deployed, others=others or (), reranker=reranker)
+    out = Output(as_json=json, quiet=quiet)  # the database is closed: encoding takes long, and others may want it
     with out.progress() as bar:
-        result = compare(held_out, {"base": base_model, "tuned": str(tuned)}, seed=seed, progress=bar)
+        result = compare(
+            held_out,
+            systems,
+            named_beforehand=metric or NAMED_BEFOREHAND,
+            sizes=trained_sizes(tuned),
+            runs=_checked(tuned, runs),
+            seed=seed,
+            progress=bar,
+        )
+    is_run = read_run(tuned) is not None
+    file = evaluation_file(tuned, chosen.build_id)
+    if is_run:
+        write_evaluation(file, result)
     if out.json(result):
         return
-    _print_ranking(out, "Ranking the labelled chunks of each query", result.labelled)
-    _print_ranking(out, f"Searching {result.pool:,} chunks; those without a label count as wrong", result.collection)
-    if result.synthetic:
-        _print_ranking(out, "The same for questions that a model wrote, which flatter retrieval", result.synthetic)
-    share = percent(result.human_share)
-    out.line(f"{share} of the {result.labels} test labels are people's, the rest a judge's or propagated")
-    if result.left_out:
-        out.line(f"{result.left_out} test queries without a positive are left out")
+    show(out, result)
+    if is_run:
+        out.note(f"Kept in {relative(file)}")
+        out.next(f"uncited report {relative(tuned)}")
 
 
-def _print_ranking(out: "Output", title: str, ranking: "Ranking") -> None:
-    from printing import percent
+def gate(
+    policy: PolicyOption,
+    against: Annotated[str, typer.Option(help="The model to beat, folder or name; default: the one in use.")] = "",
+    min_gain: Annotated[float, typer.Option(help="At least so much, in units of the metric.")] = 0.01,
+    metric: Annotated[str, typer.Option(help="What is compared.")] = "nDCG@10",
+    kind: KindOption = "bi-encoder",
+    model: ModelOption = None,
+    runs: RunsOption = None,
+    by: Annotated[str, typer.Option(help="Kinds of query: length, source, or a field of the log's own.")] = "length",
+    seed: SeedOption = 0,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell a pipeline whether a tuned model may replace another: exit status 0 if it may, 3 if it may not."""
+    from printing import Output
+    from train.evaluate import compare
+    from train.gate import gate as check
+    from train.held_out import read_held_out
+    from train.line_up import TUNED
+    from train.metrics import checked_metrics
 
-    rows = []
-    for metric in ranking.metrics:
-        difference = metric.differences["base"]
-        interval = "" if difference.low is None else f"{difference.low:+.3f} to {difference.high:+.3f}"
-        gain = "" if difference.value is None else f"{difference.value:+.3f}"
-        row = (metric.name, metric.values["base"], metric.values["tuned"], gain, interval)
-        rows.append((*row, difference.verdict))
-    out.table(title, ("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows)
-    shares = ", ".join(f"{name} {percent(share or 0)}" for name, share in ranking.judged.items())
-    out.line(f"{ranking.queries} queries in {ranking.groups} groups; share of the first ten with a label: {shares}")
+    checked_metrics([metric])
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        tuned = _tuned(session, policy, chosen.build_id, kind, model)
+        other = against or session.workspace.deployed_model(policy)
+        held_out = read_held_out(session.store, chosen, by=by)
+    if not other:
+        raise UsageError(
+            f"no model to beat: uncited.toml names none in use under {policy}", hint="--against FOLDER_OR_NAME"
+        )
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        result = compare(
+            held_out,
+            {other: other, TUNED: str(tuned)},
+            named_beforehand=[metric],
+            runs=_checked(tuned, runs),
+            seed=seed,
+            progress=bar,
+        )
+    found = check(result, other, min_gain=min_gain, metric=metric)
+    if not out.json(found):
+        _print_gate(out, found)
+    if not found.passed:
+        raise typer.Exit(GATE_CLOSED)
+
+
+def _tuned(session: Session, policy: str, build_id: str, kind: str, model: Path | None) -> Path:
+    """Return the folder of the model that is evaluated.
+
+    Raises:
+        MissingError: there is none.
+    """
+    tuned = model or session.workspace.model_folder(policy, build_id, kind)
+    if not tuned.is_dir():
+        raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy} --kind {kind}")
+    return tuned
+
+
+def _checked(tuned: Path, runs: list[Path] | None) -> list[str]:
+    """Return the runs with other seeds, after a look at whether they are that."""
+    from train.seeds import check_runs
+
+    if runs:
+        check_runs([tuned, *runs])
+    return [str(folder) for folder in runs or ()]
+
+
+def _print_gate(out: "Output", found: "GateResult") -> None:
+    out.line(f"{found.metric} against {found.against}, ranking the labelled chunks of each test query:")
+    for check in found.checks:
+        mark = {True: "holds", False: "FAILS", None: "-"}[check.passed]
+        out.line(f"  {mark:6} {check.name}: {check.why}")
+    for warning in found.warnings:
+        out.line(f"Warning: {warning}")
+    out.line("The gate is open." if found.passed else "The gate is closed.")

@@ -95,11 +95,11 @@ def compare(
         collection=compared(test, logged, collection, named=named, seed=seed, bounds=True),
         synthetic=compared(test, written, collection, named=named, seed=seed, bounds=True) if written else None,
         sizes=_at_sizes(test, contested, logged, {name: systems[name] for name in (first, subject)}, named, seed),
-        slices=slices(test, contested, {name: labelled[name] for name in (first, subject)}, named=named, seed=seed),
+        slices=slices(test, contested, labelled, named=named, seed=seed),
         per_query=_query_results(test, wanted, set(contested), systems),
         rank_shift=rank_shift(test, logged, first, subject, systems) if first != subject else None,
         seeds=seed_spread(
-            test, contested, first, labelled, {name: ranked[name].labelled for name in (models[subject], *runs)}
+            test, contested, first, labelled, {model_name(m): ranked[m].labelled for m in (models[subject], *runs)}
         )
         if runs
         else None,

@@ -189,7 +189,7 @@ class Spread:
 class SeedSpread:
     """What chance in training does: by metric of `Evaluation.labelled`, the gains over the system `against`.
 
-    `runs` are the systems, in the order of the gains; the evaluated model is the first.
+    `runs` are ids of models, in the order of the gains; the evaluated model is the first.
     """
 
     runs: tuple[str, ...]

@@ -1,44 +1,48 @@
 """What chance in training does to a gain: the same recipe with other seeds."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from store.errors import InvalidDataError, MissingError, UsageError
+from store.errors import MissingError, UsageError
 from train.evaluation import SeedSpread, Spread
 from train.held_out import HeldOut
 from train.metrics import METRICS, Run, per_query
-from train.trainer import RUN_FILE
+from train.runs import read_run
 
 FEWEST_SEEDS = 3  # of fewer, a spread says little
 
+# What differs between runs of one recipe: the seed decides what is held back for validation, and so what is left.
+_OF_THE_SEED = ("seed", "rows", "rows_sha256", "base_model", "guide")
+
 
 def check_runs(runs: Sequence[Path]) -> None:
-    """Make sure that runs differ in nothing but their seed.
+    """Make sure that runs differ in nothing but their seed, and are enough.
 
     Raises:
         MissingError: a folder holds no run.
-        InvalidDataError: a record of a run cannot be read.
-        UsageError: two runs have the same seed, or differ in something else.
+        UsageError: there are too few runs, two have the same seed, or they differ in something else.
     """
+    if len(runs) < FEWEST_SEEDS:
+        raise UsageError(
+            f"{len(runs)} seeds say little of their spread: at least {FEWEST_SEEDS}, the evaluated model included",
+            hint="uncited train --seed 1 --out models/seed-1",
+        )
     first: dict[str, object] = {}
     seeds: dict[object, Path] = {}
     for folder in runs:
-        try:
-            record = json.loads((folder / RUN_FILE).read_bytes())
-            told: dict[str, object] = {**record["settings"], "build_id": record["build_id"]}
-        except FileNotFoundError as error:
-            raise MissingError(f"{folder} has no {RUN_FILE}: it is no run of `uncited train`") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InvalidDataError(f"{folder / RUN_FILE} cannot be read: {error}") from error
-        seed = told.pop("seed", None)
+        record = read_run(folder)
+        if record is None:
+            raise MissingError(f"{folder} holds no run of `uncited train`", hint="uncited runs")
+        seed = record["settings"].get("seed")
         if seed in seeds:
             raise UsageError(
                 f"{folder} and {seeds[seed]} were trained with the same seed, {seed}",
                 hint="uncited train --seed 1 --out models/seed-1",
             )
         seeds[seed] = folder
+        told = {name: value for name, value in record["settings"].items() if name not in _OF_THE_SEED}
+        told["build_id"] = record.get("build_id")
         first = first or told
         unlike = sorted(name for name in first.keys() | told.keys() if first.get(name) != told.get(name))
         if unlike:

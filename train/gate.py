@@ -1,0 +1,109 @@
+"""Whether a model may take the place of another: yes only where the evaluation leaves no doubt."""
+
+from dataclasses import dataclass
+
+from train.evaluation import Compared, Evaluation
+from train.seeds import FEWEST_SEEDS
+from train.statistics import CONFIDENCE, MIN_CHANGED_GROUPS
+
+_ALPHA = 1 - CONFIDENCE + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition: whether it holds (None: it was not checked), and why, in words."""
+
+    name: str
+    passed: bool | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What the gate found: `passed` only where no check failed. `warnings` are those of the evaluation."""
+
+    passed: bool
+    build_id: str
+    against: str
+    metric: str
+    min_gain: float
+    difference: Compared
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
+
+
+def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) -> GateResult:
+    """Check whether the evaluated model is better than another system.
+
+    Four conditions: the interval of the gain lies above zero (and the sign-flip test agrees); the gain is at least
+    `min_gain`; no slice falls, which is said of one whose interval lies below zero; and, where runs with other seeds
+    were evaluated, the standard deviation of their gains is not above their mean.
+
+    Args:
+        evaluation: of the model.
+        against: name of a system in it.
+        min_gain: in units of the metric.
+        metric: its name.
+    """
+    difference = evaluation.labelled.metric(metric).differences[against]
+    checks = (
+        _above_zero(difference),
+        _large_enough(difference, min_gain),
+        _no_slice_falls(evaluation, against, metric),
+        _steady(evaluation, against, metric),
+    )
+    passed = not any(check.passed is False for check in checks)
+    return GateResult(passed, evaluation.build_id, against, metric, min_gain, difference, checks, evaluation.warnings)
+
+
+def _above_zero(found: Compared) -> Check:
+    name = "gain above zero"
+    if found.value is None or found.low is None or found.high is None or found.p is None:
+        return Check(name, passed=False, why="there are too few test queries for an interval")
+    interval = f"the 95 % interval of the gain, {found.low:+.3f} to {found.high:+.3f},"
+    if found.low <= 0:
+        return Check(name, passed=False, why=f"{interval} does not lie above zero")
+    if found.changed < MIN_CHANGED_GROUPS:
+        return Check(name, passed=False, why=f"only {found.changed} of {found.groups} query groups differ")
+    if found.p > _ALPHA:
+        return Check(name, passed=False, why=f"chance alone gives such a gain too often (p = {found.p:.2f})")
+    return Check(name, passed=True, why=f"{interval} lies above zero")
+
+
+def _large_enough(found: Compared, min_gain: float) -> Check:
+    name = "gain large enough"
+    if found.value is None:
+        return Check(name, passed=False, why="nothing was measured")
+    passed = found.value >= min_gain
+    relation = "at least" if passed else "less than"
+    return Check(name, passed=passed, why=f"the gain is {found.value:+.4f}, {relation} the {min_gain:g} asked for")
+
+
+def _no_slice_falls(evaluation: Evaluation, against: str, metric: str) -> Check:
+    name = "no part falls"
+    falls = []
+    for part in evaluation.slices:
+        found = part.ranking.metric(metric).differences[against]
+        if found.low is not None and found.high is not None and found.high < 0 and found.changed >= MIN_CHANGED_GROUPS:
+            falls.append(f"{part.by} {part.name!r} ({found.low:+.3f} to {found.high:+.3f})")
+    if falls:
+        return Check(name, passed=False, why=f"the interval lies below zero in {', '.join(falls)}")
+    if not evaluation.slices:
+        return Check(name, passed=None, why="not checked: the test labels and queries are all of one part")
+    return Check(name, passed=True, why=f"in none of {len(evaluation.slices)} parts does the interval lie below zero")
+
+
+def _steady(evaluation: Evaluation, against: str, metric: str) -> Check:
+    name = "seeds agree"
+    seeds = evaluation.seeds
+    if seeds is None or seeds.against != against:
+        why = f"not checked: name two or more runs with other seeds (--runs), for {FEWEST_SEEDS} in all"
+        return Check(name, passed=None, why=why)
+    found = seeds.metrics.get(metric)
+    if found is None:
+        return Check(name, passed=False, why="nothing was measured")
+    ends = f"{found.low:+.4f} to {found.high:+.4f}"
+    told = f"over {len(found.gains)} seeds the gain is {found.mean:+.4f} on average ({ends})"
+    if found.sd > found.mean:
+        return Check(name, passed=False, why=f"{told}, less than its standard deviation of {found.sd:.4f}")
+    return Check(name, passed=True, why=f"{told}, with a standard deviation of {found.sd:.4f}")
