@@ -18,10 +18,14 @@ from store.errors import UsageError
 
 if TYPE_CHECKING:
     from printing import Output
+    from train.ablation import Ablation
     from train.experiments import Estimate, Gain, MeasuredOn
     from train.learning_curve import LearningCurve
+    from train.sweep import Sweep
 
-KindOption = Annotated[Literal["bi-encoder", "multi-vector", "sparse"], typer.Option(help="What kind of model.")]
+KindOption = Annotated[
+    Literal["bi-encoder", "reranker", "multi-vector", "sparse"], typer.Option(help="What kind of model.")
+]
 BaseModelOption = Annotated[str, typer.Option(help="Folder, or name on the hub; default: a small one of the kind.")]
 LossOption = Annotated[str, typer.Option(help="Another than the default of the kind.")]
 EpochsOption = Annotated[float, typer.Option(help="Passes over the rows.")]
@@ -88,6 +92,112 @@ def learning_curve(
         out.next(f"uncited ablation --policy {policy}", f"uncited train --policy {policy}")
 
 
+def ablation(
+    policy: PolicyOption,
+    triplets: Annotated[int | None, typer.Option(help="In each arm; default: as many as the smallest has.")] = None,
+    kind: KindOption = "bi-encoder",
+    base_model: BaseModelOption = "",
+    loss: LossOption = "",
+    epochs: EpochsOption = 1.0,
+    batch_size: BatchOption = 32,
+    learning_rate: RateOption = 2e-5,
+    negatives: NegativesOption = 1,
+    seeds: SeedsOption = 3,
+    seed: SeedOption = 0,
+    metric: MetricOption = "nDCG@10",
+    plot: PlotOption = None,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train on negatives chosen in five ways, from naive to certified, and tell what checking them was worth."""
+    from printing import Output
+    from train.ablation import ablation as compare_arms
+    from train.arms import read_material
+    from train.experiment_plots import draw_ablation
+    from train.experiments import result_file, write_result
+    from train.held_out import read_held_out
+    from train.recipe import Recipe
+    from train.rows import read_training_split
+
+    recipe = Recipe(
+        kind=kind,
+        base_model=base_model,
+        loss=loss,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        negatives=negatives,
+        seed=seed,
+    )
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        material = read_material(session.store, chosen)
+        folder = session.workspace.experiments
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        found = compare_arms(
+            material,
+            split,
+            test,
+            recipe,
+            folder=folder,
+            triplets=triplets,
+            seeds=seeds,
+            metric=metric,
+            progress=bar,
+        )
+    write_result(result_file(folder, "ablation", chosen.build_id), found)
+    if plot:
+        draw_ablation(found, plot)
+    if not out.json(found):
+        _print_ablation(out, found)
+        out.next(f"uncited train --policy {policy}")
+
+
+def sweep(
+    plan: Annotated[Path, typer.Argument(help="A .yaml file that says what to try; see docs/experiments.md.")],
+    policy: PolicyOption,
+    plot: PlotOption = None,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Try models, losses, learning rates and numbers of negatives; choose on validation, tell on test once."""
+    from printing import Output
+    from train.experiment_plots import draw_sweep
+    from train.experiments import result_file, write_result
+    from train.held_out import read_held_out
+    from train.rows import read_training_split
+    from train.sweep import sweep as try_all
+    from train.sweep_file import read_plan
+
+    wanted = read_plan(plan)
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        folder = session.workspace.experiments
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        found = try_all(split, test, wanted, folder=folder, progress=bar)
+    write_result(result_file(folder, "sweep", chosen.build_id), found)
+    if plot:
+        draw_sweep(found, plot)
+    if not out.json(found):
+        _print_sweep(out, found)
+        best = found.tried[0]
+        of_kind = "" if wanted.kind == "bi-encoder" else f" --kind {wanted.kind}"
+        several = f" --negatives {best.negatives}" if best.negatives > 1 else ""
+        out.next(
+            f"uncited train --policy {policy}{of_kind} --base-model {best.model} --loss {best.loss}"
+            f" --learning-rate {best.learning_rate:g}{several} --epochs {wanted.epochs:g}"
+            f" --batch-size {wanted.batch_size}"
+        )
+
+
 def _numbers(given: str) -> tuple[int, ...]:
     """Read `100,500,1000`."""
     try:
@@ -112,6 +222,34 @@ def _print_curve(out: "Output", curve: "LearningCurve") -> None:
     for ahead in curve.forecasts:
         out.line(f"{ahead.examples:,} triplets would give {_with_interval(ahead.value)}: {_said(ahead.gain)}")
     _print_measured_on(out, curve.test, len(curve.seeds))
+
+
+def _print_ablation(out: "Output", ablation: "Ablation") -> None:
+    rows = []
+    for arm in ablation.arms:
+        false = f"{arm.relevant} of {arm.known}" if arm.known else ""
+        value = arm.value.value if arm.value else None
+        said = arm.unavailable or (_said(arm.against_naive) if arm.against_naive else "")
+        rows.append((arm.name, arm.available, arm.queries, false, value, said))
+    columns = ("negatives", "triplets", "queries", "relevant of labelled", ablation.metric, "against naive")
+    out.table(f"{ablation.triplets:,} triplets in each arm", columns, rows)
+    for arm in ablation.arms:
+        out.line(f"{arm.name}: {arm.what}")
+    out.line(f"Before training: {_with_interval(ablation.base)}. The intervals against naive hold all together.")
+    _print_measured_on(out, ablation.test, len(ablation.seeds))
+
+
+def _print_sweep(out: "Output", sweep: "Sweep") -> None:
+    rows = []
+    for tried in sweep.tried:
+        reached = (tried.value.value, _interval(tried.value), tried.base, tried.seconds)
+        rows.append((tried.model, tried.loss, f"{tried.learning_rate:g}", tried.negatives, *reached))
+    columns = ("model", "loss", "learning rate", "negatives", sweep.metric, "95 % interval", "before", "seconds")
+    held = sweep.validation
+    out.table(f"On {held.queries} validation queries in {held.groups} groups, best first", columns, rows)
+    out.line(f"Winner: {sweep.tried[0].name}. On the test queries: {_with_interval(sweep.on_test)}")
+    out.line(f"Against its base model there: {_said(sweep.gain)}")
+    _print_measured_on(out, sweep.test, len(sweep.seeds))
 
 
 def _print_measured_on(out: "Output", test: "MeasuredOn", seeds: int) -> None:

@@ -61,17 +61,20 @@ class Crossed:
             means.append((by_seed * weights[:, :, None]).sum(axis=1) / (times @ sizes * seeds)[:, None])
         return np.concatenate(means)
 
-    def bounds(self, draws: "npt.NDArray[np.float64]") -> tuple[float, float] | None:
+    def bounds(self, draws: "npt.NDArray[np.float64]", *, questions: int = 1) -> tuple[float, float] | None:
         """Return the interval of what was drawn (shape (resamples,)): that of `train.statistics.paired_bootstrap`.
 
-        None where there is one group only.
+        Of several `questions` asked of the same data, all intervals hold at once as often as one would alone
+        (Bonferroni). None where there is one group only.
         """
         import numpy as np
         from scipy.stats import norm, t
 
         if self.groups == 1:
             return None
-        spread = math.sqrt(self.groups / (self.groups - 1)) * t.ppf((1 + CONFIDENCE) / 2, self.groups - 1)
+        spread = math.sqrt(self.groups / (self.groups - 1)) * t.ppf(
+            1 - (1 - CONFIDENCE) / 2 / questions, self.groups - 1
+        )
         tail = float(norm.cdf(-spread))
         low, high = np.quantile(draws, [tail, 1 - tail])
         return float(low), float(high)
@@ -81,10 +84,10 @@ class Crossed:
         low, high = self.bounds(self.draws[:, column]) or (None, None)
         return Estimate(float(self.means[column]), low, high)
 
-    def gain(self, column: int, baseline: int) -> Gain:
-        """Return what one column has over another, and what may be said of it."""
+    def gain(self, column: int, baseline: int, *, questions: int = 1) -> Gain:
+        """Return what one column has over another, and what may be said of it; see `bounds`."""
         difference = self._by_query[:, column] - self._by_query[:, baseline]
-        bounds = self.bounds(self.draws[:, column] - self.draws[:, baseline])
+        bounds = self.bounds(self.draws[:, column] - self.draws[:, baseline], questions=questions)
         changed = len({int(group) for group, value in zip(self._member, difference, strict=True) if value})
         return claimed(float(difference.mean()), bounds, self.groups, changed)
 

@@ -18,7 +18,7 @@ from train.held_out import HeldOut
 from train.power_law import PARAMETERS, fit_power_law, law_at
 from train.recipe import Recipe
 from train.rows import TrainingSplit
-from train.trials import Counted, Laboratory, Trial, checked, laboratory
+from train.trials import Counted, Laboratory, Trial, checked, laboratory_on_test
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ def learning_curve(
         folder: of the experiments.
         sizes: numbers of triplets; none: see `default_sizes`. All of the split is always the last.
         seeds: how many.
-        metric: one of `train.evaluate.METRICS`.
+        metric: one of `train.metrics.METRICS`.
         progress: told of every model.
 
     Raises:
@@ -118,13 +118,13 @@ def learning_curve(
         MissingError: too few triplets, or no test query that could tell.
     """
     recipe, numbers = checked(recipe, metric, seeds)
-    place = laboratory(test, folder)
+    place = laboratory_on_test(test, folder)
     wanted = _sizes(split, sizes)
     orders = {number: _order(split, number) for number in numbers}
     trials: dict[tuple[int, int], Trial] = {}
     bar = Counted(progress, len(wanted) * len(numbers) + 1)
     bar.name("before training")
-    base = place.untrained(recipe.base_model, bar)
+    base = place.untrained(recipe, bar)
     bar.next()
     for size in wanted:
         for number in numbers:

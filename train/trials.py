@@ -3,19 +3,21 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from store.encoders import model_name
 from store.errors import MissingError, UsageError
 from store.ids import canonical_json, content_id
 from store.progress import Progress
-from train.evaluate import METRICS
 from train.experiments import MeasuredOn, kept
 from train.held_out import HeldOut
-from train.ranking import rank_with_all
-from train.recipe import Recipe
+from train.kinds import load
+from train.metrics import METRICS, checked_metrics, per_query
+from train.models import quiet
+from train.ranking import labelled_scores
+from train.recipe import Kind, Recipe
 from train.rows import TrainingSplit
 from train.trainer import train
 
@@ -37,62 +39,76 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Laboratory:
-    """Where trials take place: the test set, and the folder that keeps what was found.
+    """Where trials take place: what is ranked for whom, and the folder that keeps what was found.
 
-    Make it with `laboratory`. `queries` are those that count, in order; all have a positive and a negative.
+    Texts by id, `qrels` (relevance by query and chunk), the group of each query, and `grades` where the labels stand on
+    a scale. Every query has a positive and a negative; its labelled chunks are put in order, and nothing else. That is
+    the headline of `train.evaluate`: with what has no label left out of the list, no metric rests on a guess. Make it
+    with `laboratory_on_test` or `laboratory_on_validation`.
     """
 
-    test: HeldOut
-    queries: tuple[str, ...]
     folder: Path
+    queries: Mapping[str, str]
+    chunks: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    group_of: Mapping[str, str]
+    grades: Mapping[str, Mapping[str, int]] | None
     measured_on: MeasuredOn
-    test_id: str
 
     @property
     def groups(self) -> list[str]:
-        """The group of each query."""
-        return [self.test.groups[query] for query in self.queries]
+        """The group of each query, in order."""
+        return [self.group_of[query] for query in self.qrels]
 
-    def untrained(self, model: str, progress: Progress) -> Trial:
-        """Measure a model as it is; it is not asked again."""
-        trial_id = content_id("trial", model_name(model), self.test_id)
-        return self._kept(trial_id, lambda: Trial(_measured(self, model, progress), 0, 0.0))
-
-    def trained(self, split: TrainingSplit, recipe: Recipe, progress: Progress) -> Trial:
-        """Train a model, measure it and throw it away; the same on the same is not done again.
-
-        One that was stopped in the middle goes on as `train.trainer.train` does.
-        """
-        recipe = recipe.complete()
-        names = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
-        trial_id = content_id("trial", recipe.settings(), names, _split_id(split), self.test_id)
+    def untrained(self, recipe: Recipe, progress: Progress) -> Trial:
+        """Measure the base model of a complete recipe as it is; it is not asked again."""
+        trial_id = content_id("trial", recipe.kind, model_name(recipe.base_model), self._test_id())
 
         def run() -> Trial:
-            done = train(split, recipe, out=self.folder / f"{trial_id}.model", progress=progress)
-            found = Trial(_measured(self, str(done.model), progress), done.run["steps"], done.run["seconds"])
-            shutil.rmtree(done.model)
-            return found
+            from transformers import set_seed
+
+            set_seed(recipe.seed)  # weights that the base model lacks are drawn
+            return Trial(self._measured(recipe.kind, recipe.base_model, progress), 0, 0.0)
 
         return self._kept(trial_id, run)
 
-    def _kept(self, trial_id: str, run: Callable[[], Trial]) -> Trial:
-        def found() -> Mapping[str, Any]:
-            trial = run()
-            return {"values": trial.values, "steps": trial.steps, "seconds": trial.seconds}
+    def trained(self, split: TrainingSplit, recipe: Recipe, progress: Progress) -> Trial:
+        """Train a model by a complete recipe, measure it and throw it away; the same on the same is not done again.
 
-        return Trial(**kept(self.folder / f"{trial_id}.json", found))
+        One that was stopped in the middle goes on as `train.trainer.train` does.
+        """
+        names = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
+        trial_id = content_id("trial", recipe.settings(), names, _split_id(split), self._test_id())
+
+        def run() -> Trial:
+            done = train(split, recipe, out=self.folder / f"{trial_id}.model", progress=progress)
+            values = self._measured(recipe.kind, str(done.model), progress)
+            shutil.rmtree(done.model)
+            return Trial(values, done.run["steps"], done.run["seconds"])
+
+        return self._kept(trial_id, run)
 
     def table(self, trials: Sequence[Trial], metric: str) -> "npt.NDArray[np.float64]":
         """Return a metric of several trials, shape (queries, trials)."""
         import numpy as np
 
-        return np.array([[trial.values[metric][query] for trial in trials] for query in self.queries])
+        return np.array([[trial.values[metric][query] for trial in trials] for query in self.qrels])
+
+    def _test_id(self) -> str:
+        return content_id("test", self.queries, self.chunks, self.qrels, self.group_of, self.grades)
+
+    def _kept(self, trial_id: str, run: Callable[[], Trial]) -> Trial:
+        return Trial(**kept(self.folder / f"{trial_id}.json", lambda: asdict(run())))
+
+    def _measured(self, kind: Kind, model: str, progress: Progress) -> dict[str, dict[str, float]]:
+        with quiet():
+            scores = labelled_scores(load(kind, model), kind, self.queries, self.chunks, self.qrels, progress)
+        values = per_query(self.qrels, scores, list(self.qrels), self.grades)
+        return {metric: dict(zip(self.qrels, values[:, i].tolist(), strict=True)) for i, metric in enumerate(METRICS)}
 
 
-def laboratory(test: HeldOut, folder: Path) -> Laboratory:
-    """Prepare a test set: logged queries with a positive and a negative, each to order its labelled chunks.
-
-    That is the headline of `train.evaluate`: with what has no label left out of the list, no metric rests on a guess.
+def laboratory_on_test(test: HeldOut, folder: Path) -> Laboratory:
+    """Prepare the test split of a build: its logged queries that have a positive and a negative.
 
     Args:
         test: what is held out.
@@ -101,37 +117,72 @@ def laboratory(test: HeldOut, folder: Path) -> Laboratory:
     Raises:
         MissingError: no query can tell one order from another.
     """
-    contested = [
-        query
-        for query, labels in test.qrels.items()
-        if query not in test.synthetic and any(labels.values()) and not all(labels.values())
-    ]
-    if not contested:
+    qrels = {query: labels for query, labels in test.qrels.items() if query not in test.synthetic}
+    sources = [test.sources[query][chunk] for query, chunk in _contested_pairs(qrels)]
+    human = sum(source == "human" for source in sources)
+    return _laboratory(
+        folder, test.build_id, "test", test.queries, test.pool, qrels, test.groups, test.grades or None, human
+    )
+
+
+def laboratory_on_validation(held: TrainingSplit, folder: Path) -> Laboratory:
+    """Prepare queries that are held back from training (`train.validation.hold_back`); else as `laboratory_on_test`."""
+    rows = held.labels.to_pylist()
+    qrels: dict[str, dict[str, int]] = {}
+    for row in rows:
+        qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["relevance"])
+    contested = set(_contested_pairs(qrels))
+    human = sum(row["source"] == "human" for row in rows if (row["anchor_id"], row["chunk_id"]) in contested)
+    return _laboratory(
+        folder,
+        held.build_id,
+        "validation",
+        {row["anchor_id"]: row["anchor"] for row in rows},
+        {row["chunk_id"]: row["chunk"] for row in rows},
+        qrels,
+        {row["anchor_id"]: row["split_group"] for row in rows},
+        None,
+        human,
+    )
+
+
+def _contested_pairs(qrels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Return the labelled pairs of the queries that have a positive and a negative."""
+    told = [query for query, labels in qrels.items() if any(labels.values()) and not all(labels.values())]
+    return [(query, chunk) for query in told for chunk in qrels[query]]
+
+
+def _laboratory(
+    folder: Path,
+    build_id: str,
+    part: str,
+    queries: Mapping[str, str],
+    chunks: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    groups: Mapping[str, str],
+    grades: Mapping[str, Mapping[str, int]] | None,
+    human_labels: int,
+) -> Laboratory:
+    pairs = _contested_pairs(qrels)
+    if not pairs:
         raise MissingError(
-            f"no test query of {test.build_id} has both a positive and a negative, so every order is as good",
+            f"no {part} query of {build_id} has both a positive and a negative, so every order is as good",
             hint="uncited build --test-share 0.3",
         )
-    needed = {chunk for query in contested for chunk in test.qrels[query]}
-    small = test._replace(pool={chunk: text for chunk, text in test.pool.items() if chunk in needed})
-    labels = sum(len(test.qrels[query]) for query in contested)
-    all_labels = sum(len(labels) for labels in test.qrels.values())
-    found = MeasuredOn(
-        len(contested), len({test.groups[query] for query in contested}), labels, test.human_labels / all_labels
+    wanted = {query: qrels[query] for query, _ in pairs}
+    needed = sorted({chunk for _, chunk in pairs})
+    measured_on = MeasuredOn(
+        len(wanted), len({groups[query] for query in wanted}), len(pairs), human_labels / len(pairs)
     )
-    asked = {query: [test.queries[query], test.qrels[query], test.groups[query]] for query in contested}
-    return Laboratory(small, tuple(contested), folder / "trials", found, content_id("test", asked, small.pool))
-
-
-def _measured(place: Laboratory, model: str, progress: Progress) -> dict[str, dict[str, float]]:
-    """Return each metric by query, for the labelled chunks in the order that the model gives them."""
-    import ir_measures
-
-    run = rank_with_all(place.test, place.queries, [model], progress)[model].labelled
-    named = {ir_measures.parse_measure(measure): name for name, measure in METRICS.items()}
-    values: dict[str, dict[str, float]] = {name: dict.fromkeys(place.queries, 0.0) for name in METRICS}
-    for found in ir_measures.iter_calc(list(named), {query: place.test.qrels[query] for query in place.queries}, run):
-        values[named[found.measure]][found.query_id] = float(found.value)
-    return values
+    return Laboratory(
+        folder / "trials",
+        {query: queries[query] for query in wanted},
+        {chunk: chunks[chunk] for chunk in needed},
+        wanted,
+        {query: groups[query] for query in wanted},
+        {query: grades[query] for query in wanted} if grades else None,
+        measured_on,
+    )
 
 
 def _split_id(split: TrainingSplit) -> str:
@@ -148,15 +199,12 @@ def checked(recipe: Recipe, metric: str, seeds: int) -> tuple[Recipe, tuple[int,
     """Fill in a recipe and return it with the seeds to train with, which begin at its own.
 
     Raises:
-        UsageError: there is no such metric, no seed, or the recipe is wrong or not of a model that retrieves.
+        UsageError: there is no such metric, no seed, or the recipe is wrong.
     """
-    if metric not in METRICS:
-        raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}")
+    checked_metrics([metric])
     if seeds < 1:
         raise UsageError(f"{seeds} seeds train no model: at least 1")
     recipe = recipe.complete()
-    if recipe.kind == "reranker":
-        raise UsageError("experiments are for models that retrieve, not for a reranker")
     return recipe, tuple(range(recipe.seed, recipe.seed + seeds))
 
 
