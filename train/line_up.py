@@ -30,7 +30,8 @@ def line_up(
         reranker: a model that orders anew what the base retrieves.
 
     Raises:
-        UsageError: no base model is named, and the folder does not tell what it was trained from.
+        UsageError: no base model is named, and the folder does not tell what it was trained from; or `reranker` is
+            none.
         InvalidDataError: the configuration of a model cannot be read.
     """
     base = base_model or str(_settings(tuned).get("base_model", ""))
@@ -42,6 +43,8 @@ def line_up(
     for model in others:
         systems[_unused(Path(model).name or model, systems)] = model
     if reranker:
+        if kind_of(reranker) != "reranker":
+            raise UsageError(f"--reranker {reranker}: this model is a {kind_of(reranker)}", hint=f"--with {reranker}")
         first = "BM25" if kind_of(base) == "reranker" else "base"
         systems[f"{first} + reranker"] = reranker
     return {**systems, TUNED: str(tuned)}

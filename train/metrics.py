@@ -74,31 +74,43 @@ def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | No
 
 
 def highest(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | None = None) -> "npt.NDArray[np.float64]":
-    """Return what each metric would be at most, were what nobody labelled among the first ten relevant.
+    """Return what each metric would be at most, whichever of the retrieved chunks that nobody labelled are relevant.
 
-    Such a chunk has the best grade there is. For nDCG the ideal stays that of the known labels, and the quotient is
-    cut at 1: with a longer ideal it could fall below what it is without those chunks, and would bound nothing.
+    All of them among the first ten count as relevant, with the best grade there is. Two metrics fall where more is
+    relevant than they look at, so that they need care: recall takes only those among its own first chunks, and for nDCG
+    the ideal stays that of the known labels, with the quotient cut at 1.
 
     Returns:
         One row a query, one column a metric.
     """
     import numpy as np
 
-    worth = grades or qrels
+    values = np.zeros((len(queries), len(METRICS)))
+    depths = [int(name.partition("@")[2]) if name.startswith("Recall") else DEPTH for name in METRICS]
+    for depth in set(depths):
+        of_depth = [column for column, own in enumerate(depths) if own == depth]
+        values[:, of_depth] = _filled(qrels, run, queries, grades or qrels, depth)[:, of_depth]
+    return values
+
+
+def _filled(qrels: Qrels, run: Run, queries: Sequence[str], worth: Qrels, depth: int) -> "npt.NDArray[np.float64]":
+    """Return the metrics with what has no label among the first `depth` as relevant, and nDCG by the known ideal."""
+    import numpy as np
+
     best = max((grade for labels in worth.values() for grade in labels.values()), default=1)
-    filled: dict[str, dict[str, int]] = {}
-    filled_grades: dict[str, dict[str, int]] = {}
-    stretch = np.ones(len(queries))
+    relevance: dict[str, dict[str, int]] = {}
+    grades: dict[str, dict[str, int]] = {}
+    longer = np.ones(len(queries))  # the ideal with them, as a multiple of the known one
     for i, query in enumerate(queries):
-        first = sorted(run[query], key=lambda chunk: -run[query][chunk])[:DEPTH]
+        first = sorted(run[query], key=lambda chunk: -run[query][chunk])[:depth]
         unlabelled = [chunk for chunk in first if chunk not in qrels[query]]
-        filled[query] = {**qrels[query], **dict.fromkeys(unlabelled, 1)}
-        filled_grades[query] = {**worth[query], **dict.fromkeys(unlabelled, best)}
+        relevance[query] = {**qrels[query], **dict.fromkeys(unlabelled, 1)}
+        grades[query] = {**worth[query], **dict.fromkeys(unlabelled, best)}
         known = _ideal(worth[query].values())
-        stretch[i] = _ideal(filled_grades[query].values()) / known if known else 1.0
-    values = per_query(filled, run, queries, filled_grades)[:, :-1]
+        longer[i] = _ideal(grades[query].values()) / known if known else 1.0
+    values = per_query(relevance, run, queries, grades)
     column = list(METRICS).index(_GRADED)
-    values[:, column] = np.minimum(1.0, values[:, column] * stretch)
+    values[:, column] = np.minimum(1.0, values[:, column] * longer)
     return values
 
 

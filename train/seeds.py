@@ -26,7 +26,7 @@ def check_runs(runs: Sequence[Path]) -> None:
     if len(runs) < FEWEST_SEEDS:
         raise UsageError(
             f"{len(runs)} seeds say little of their spread: at least {FEWEST_SEEDS}, the evaluated model included",
-            hint="uncited train --seed 1 --out models/seed-1",
+            hint="uncited train --policy NAME --seed 1 --out models/seed-1",
         )
     first: dict[str, object] = {}
     seeds: dict[object, Path] = {}
@@ -38,7 +38,7 @@ def check_runs(runs: Sequence[Path]) -> None:
         if seed in seeds:
             raise UsageError(
                 f"{folder} and {seeds[seed]} were trained with the same seed, {seed}",
-                hint="uncited train --seed 1 --out models/seed-1",
+                hint="uncited train --policy NAME --seed 1 --out models/seed-1",
             )
         seeds[seed] = folder
         told = {name: value for name, value in record["settings"].items() if name not in _OF_THE_SEED}
