@@ -67,6 +67,12 @@ def _show(out: "Output", result: "ImportResult", policies: list[str]) -> None:
     out.table(title, columns, rows)
     for file in result.files:
         _show_file(out, file, dry_run=result.dry_run)
+    for corpus in result.corpora:
+        out.line(
+            f"{corpus.file}: {corpus.chunks:,} chunks of its corpus would come in"
+            if result.dry_run
+            else f"{corpus.file}: {corpus.chunks:,} chunks of its corpus are new besides those in the lists"
+        )
     for lost in result.unmatched:
         out.line(f"{lost.file}: {lost.entries:,} of {lost.of:,} entries were left out, {lost.what}")
     signals = [signal for file in result.files for signal in file.signals]
@@ -112,6 +118,8 @@ def _hint(out: "Output", result: "ImportResult", signals: set[str], policies: li
             " they can be reviews too: a file with the columns query, chunk, label, reviewer"
         )
         out.next("uncited review import GRADES.csv --policy NAME")
+    if result.corpora:
+        out.note("Negatives can be looked for in the whole corpus: uncited mine --from bm25=4 --from random=1")
     if policies:
         out.next(*(f"uncited mine --policy {name}" for name in policies))
     else:

@@ -14,11 +14,12 @@ from mining.corpus import Corpus, opened_corpus
 from mining.formats.reading import Reading, opened_reading
 from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, given_of, planned
 from mining.formats.unmatched import unmatched
-from mining.import_result import ImportedFile, ImportResult, SignalCount
+from mining.import_result import CorpusCount, ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
 from mining.log_lines import STDIN, STDIN_NAME, Line, opened
 from mining.read_batches import Seen, read_batches
 from mining.rejected_lines import rejected_lines
+from mining.whole_corpus import add_corpus, store_corpus
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.import_files import FileRead, note_files
@@ -120,6 +121,7 @@ def _import_all(
 ) -> ImportResult:
     imported: list[ImportedFile] = []
     refused: list[InvalidDataError] = []
+    corpora: list[CorpusCount] = []
     with contextlib.ExitStack() as stack:
         texts = stack.enter_context(opened_corpus(plan.corpus)) if plan.corpus else None
         given, beside = given_of(plan, mapping)
@@ -129,12 +131,18 @@ def _import_all(
                     raise found.refusal
                 with opened_reading(found, given, beside, texts, job.citations) as reading:
                     imported.append(_import_one(job, reading, texts, None if job.dry_run else rejects(found.file)))
+                    if reading.corpus:
+                        new = store_corpus(job.store, reading.corpus(), dry_run=job.dry_run, progress=job.progress)
+                        corpora.append(CorpusCount(reading.name, new))
             except InvalidDataError as error:
                 refused.append(error)
     if refused:
         raise _together(refused, [] if job.dry_run else imported)
+    if plan.whole:
+        new = add_corpus(job.store, plan.whole, dry_run=job.dry_run, progress=job.progress)
+        corpora.append(CorpusCount(str(plan.whole), new))
     unread = any(file.imported_before and not file.rejected for file in imported)
-    return ImportResult(tuple(imported), job.dry_run, () if unread else unmatched(given))
+    return ImportResult(tuple(imported), job.dry_run, tuple(corpora), () if unread else unmatched(given))
 
 
 @dataclass(frozen=True, slots=True)

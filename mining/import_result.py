@@ -23,6 +23,16 @@ class Unmatched(NamedTuple):
     of: int
 
 
+class CorpusCount(NamedTuple):
+    """How many chunks of a corpus that is a part of the data the store did not hold after the lists were read.
+
+    A dry run stores nothing, and so counts those of the lists too.
+    """
+
+    file: str
+    chunks: int
+
+
 class Example(NamedTuple):
     """An interaction in short."""
 
@@ -60,6 +70,7 @@ class ImportResult:
 
     files: tuple[ImportedFile, ...]
     dry_run: bool = False
+    corpora: tuple[CorpusCount, ...] = ()
     unmatched: tuple[Unmatched, ...] = ()  # where all logs were read: one that was imported before is not read again
 
     @property

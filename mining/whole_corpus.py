@@ -1,44 +1,67 @@
 """The rest of the corpus: chunks that no log names, for searches beyond the log."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from mining.corpus import corpus_entries
 from mining.log_errors import BadLines
-from mining.log_lines import opened
+from mining.log_format import CorpusEntry
+from mining.log_lines import LogFile, opened
 from store.chunks import NamedChunk, add_chunks
 from store.database import Store
 from store.errors import InvalidDataError
 from store.progress import Progress, silent
 
-_LINES_AT_A_TIME = 10_000
+_CHUNKS_AT_A_TIME = 10_000
 
 
-def add_corpus(store: Store, file: Path, *, progress: Progress = silent) -> int:
-    """Store the chunks of a corpus file, wholly or not at all; a second time changes nothing.
+def add_corpus(store: Store, file: Path, *, dry_run: bool = False, progress: Progress = silent) -> int:
+    """Store the chunks of a corpus file as `store_corpus` does.
 
     Args:
         store: where to.
         file: JSON Lines, plain or gzip, as `uncited import --corpus` takes it.
-        progress: told of lines.
-
-    Returns:
-        How many chunks are new.
+        dry_run: store nothing, but count what is new.
+        progress: told of chunks.
 
     Raises:
         MissingError: there is no such file.
         UsageError: it cannot be read.
         InvalidDataError: lines are wrong; each is named.
     """
+    with opened(file) as log:
+        return store_corpus(store, _entries(log), dry_run=dry_run, progress=progress)
+
+
+def store_corpus(
+    store: Store, entries: Iterable[CorpusEntry], *, dry_run: bool = False, progress: Progress = silent
+) -> int:
+    """Store chunks, all of them or none, a batch at a time in memory; a second time changes nothing.
+
+    Returns:
+        How many of them the store did not hold.
+    """
     new = 0
-    with opened(file) as log, store.transaction():
-        bad = BadLines(log.name)
-        progress.start("reading the corpus", None)
-        entries = corpus_entries(log, bad)
-        while lines := list(islice(entries, _LINES_AT_A_TIME)):
-            chunks = [NamedChunk(e.chunk_id, e.text, e.kind or "text", e.document, e.title) for _, e in lines]
-            new += add_chunks(store, chunks)
-            progress.advance(len(chunks))
-        if bad.count:
-            raise InvalidDataError(f"{bad.count:,} lines of the corpus {log.name} are wrong\n{bad}")
+    chunks = (NamedChunk(e.chunk_id, e.text, e.kind or "text", e.document, e.title) for e in entries)
+    progress.start("reading the corpus", None)
+    with contextlib.suppress(_DryRunEnds), store.transaction():
+        while batch := list(islice(chunks, _CHUNKS_AT_A_TIME)):
+            new += add_chunks(store, batch)
+            progress.advance(len(batch))
+        if dry_run:
+            raise _DryRunEnds
     return new
+
+
+class _DryRunEnds(Exception):
+    """Takes a transaction back."""
+
+
+def _entries(log: LogFile) -> Iterator[CorpusEntry]:
+    bad = BadLines(log.name)
+    for _, entry in corpus_entries(log, bad):
+        yield entry
+    if bad.count:
+        raise InvalidDataError(f"{bad.count:,} lines of the corpus {log.name} are wrong\n{bad}")

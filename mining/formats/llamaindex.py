@@ -2,14 +2,19 @@
 
 https://developers.llamaindex.ai/python/examples/finetuning/embeddings/finetune_embedding and the class behind it
 (https://github.com/run-llama/llama_index, llama_index/finetuning/embeddings/common.py). Nothing in it says what was
-retrieved: each query becomes an interaction that holds its relevant chunks, with the signal `relevant`.
+retrieved: each query becomes an interaction that holds its relevant chunks, with the signal `relevant`. The rest of its
+corpus comes in too, for searches beyond the log.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from mining.formats.json_entries import entries
+from pydantic import ValidationError
+
+from mining.formats.json_entries import Entry, entries
 from mining.formats.source import Format, Given, Read, Sample, line_of
+from mining.log_errors import at_most, explain
+from mining.log_format import CorpusEntry
 from mining.log_lines import Line, LogFile
 
 _KEYS = ("queries", "corpus", "relevant_docs")
@@ -23,14 +28,21 @@ def _recognises(sample: Sample) -> str | None:
 
 def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
     for entry in entries(log, read):
-        lacking = [key for key in _KEYS if not isinstance(entry.value.get(key), dict)]
-        if entry.problem or lacking:
-            problem = entry.problem or f"{', '.join(lacking)}: missing, or not a JSON object"
+        if problem := _problem(entry):
             yield Line(entry.line, 0, entry.raw or b"{}", problem)
             continue
         queries, corpus, relevant = (entry.value[key] for key in _KEYS)
         for query_id, query in queries.items():
             yield _interaction(entry.line, query_id, query, relevant.get(query_id, []), corpus)
+
+
+def _problem(entry: Entry) -> str | None:
+    if entry.problem:
+        return entry.problem
+    lacking = [key for key in _KEYS if not isinstance(entry.value.get(key), dict)]
+    if lacking:
+        return f"{', '.join(lacking)}: missing, or not a JSON object"
+    return "; ".join(at_most([wrong for item in entry.value["corpus"].items() if (wrong := _wrong(*item))])) or None
 
 
 def _interaction(line: int, query_id: str, query: Any, names: Any, corpus: dict[str, Any]) -> Line:  # noqa: ANN401
@@ -51,4 +63,21 @@ def _interaction(line: int, query_id: str, query: Any, names: Any, corpus: dict[
     )
 
 
-FORMAT = Format("llamaindex", "LlamaIndex queries, corpus, relevant_docs", _recognises, _read, _KEYS, cites=True)
+def _wrong(name: str, text: object) -> str | None:
+    try:
+        CorpusEntry.model_validate({"chunk_id": name, "text": text})
+    except ValidationError as error:
+        return f'corpus: "{name}": {explain(error)[0]}'
+    return None
+
+
+def _corpus(log: LogFile) -> Iterator[CorpusEntry]:
+    """Yield every chunk of the corpus, whether a query names it or not."""
+    for entry in entries(log):
+        for name, text in entry.value["corpus"].items() if not _problem(entry) else ():
+            yield CorpusEntry(chunk_id=name, text=text)
+
+
+FORMAT = Format(
+    "llamaindex", "LlamaIndex queries, corpus, relevant_docs", _recognises, _read, _KEYS, cites=True, corpus=_corpus
+)

@@ -1,6 +1,7 @@
 """One thing to import, opened: its lines in uncited's own format, and what it is known by."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from mining.corpus import Corpus
 from mining.formats import hf_dataset
 from mining.formats.recognise import HF, NATIVE, Found
 from mining.formats.source import Given, Read
+from mining.log_format import CorpusEntry
 from mining.log_lines import Line, opened
 from store.ids import content_id
 
@@ -27,6 +29,7 @@ class Reading:
     why: str
     cites: bool  # its lines say what is cited
     lines: Callable[[Read], Iterator[Line]]
+    corpus: Callable[[], Iterator[CorpusEntry]] | None = None  # the chunks that it has beside its lists
 
 
 @contextlib.contextmanager
@@ -73,4 +76,5 @@ def opened_reading(
             why=found.why,
             cites=found.format.cites,
             lines=log.lines if found.format is NATIVE else lambda read: found.format.read(log, given, read),
+            corpus=functools.partial(found.format.corpus, log) if found.format.corpus else None,
         )

@@ -93,6 +93,7 @@ class Plan:
     mains: tuple[Found, ...]
     beside: tuple[Beside, ...]
     corpus: Path | None
+    whole: Path | None = None  # a corpus that is a part of the data, all of which comes in
 
 
 @contextlib.contextmanager
@@ -112,12 +113,13 @@ def planned(files: Sequence[str | Path], name: str, mapping: Mapping[str, str], 
     wanted = _named(name, mapping)
     mains: list[Found] = []
     beside: list[Beside] = []
+    whole: Path | None = None
     with contextlib.ExitStack() as stack:
         for file in files:
             if str(file) != STDIN and os.path.isdir(file):
                 more, texts = _folder(Path(file), mains)
                 beside += more
-                corpus = corpus or texts
+                whole = whole or texts
                 continue
             held = stack.enter_context(opened(file)) if _is_pipe(file) else None
             if not held:
@@ -127,7 +129,7 @@ def planned(files: Sequence[str | Path], name: str, mapping: Mapping[str, str], 
                 beside.append(found)
             else:
                 mains.append(found)
-        plan = _arranged(mains, beside, corpus)
+        plan = _arranged(mains, beside, corpus, whole)
         _check_folders(plan.mains, wanted)
         yield plan
 
@@ -241,7 +243,7 @@ def _unknown(sample: Sample) -> InvalidDataError | None:
     )
 
 
-def _arranged(mains: list[Found], beside: list[Beside], corpus: Path | None) -> Plan:
+def _arranged(mains: list[Found], beside: list[Beside], corpus: Path | None, whole: Path | None) -> Plan:
     """Put runs and retrieval results beside answers, queries beside a run; refuse what is beside nothing."""
     names = {found.format.name for found in mains}
     if trec_rag.ANSWERS.name in names:
@@ -264,7 +266,7 @@ def _arranged(mains: list[Found], beside: list[Beside], corpus: Path | None) -> 
                 f"{more.file} holds {more.side.name}, which say more about another file ({about}); give both",
                 hint=f"uncited import FILE {shlex.quote(str(more.file))}",
             )
-    return Plan(tuple(mains), tuple(beside), corpus)
+    return Plan(tuple(mains), tuple(beside), corpus or whole, None if corpus else whole)
 
 
 def _check_folders(mains: Sequence[Found], wanted: Format | None) -> None:

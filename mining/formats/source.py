@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mining.corpus import Corpus
+from mining.log_format import CorpusEntry
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
 
@@ -95,7 +96,8 @@ class Sample:
 class Format:
     """One format. `recognises` returns what gave it away, or None; `keys` are what its objects must hold.
 
-    `cites` tells whether it says itself what each answer cites; else that is read from the answers.
+    `cites` tells whether it says itself what each answer cites; else that is read from the answers. `corpus` yields the
+    chunks of its files, for a format that has them beside its lists.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Format:
     read: Callable[[LogFile, Given, Read], Iterator[Line]]
     keys: tuple[str, ...] = ()
     cites: bool = False
+    corpus: Callable[[LogFile], Iterator[CorpusEntry]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

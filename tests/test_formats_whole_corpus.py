@@ -1,0 +1,91 @@
+"""A data set that has its corpus with it brings all of it: negatives are looked for beyond its lists."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from mining import whole_corpus
+from mining.candidates import mine
+from mining.hard_negatives import mine_negatives
+from mining.import_log import import_files
+from store.database import Store
+from store.errors import InvalidDataError
+from store.policies import Label, Policy
+from store.workspace import MineSettings
+from tests.imported import write_lines, write_text
+
+TEXTS = {
+    "d1": "A flea lives 100 days.",
+    "d2": "How long is a flea jump? Very long.",
+    "d3": "Ticks wait on grass.",
+    "d4": "Long ago a flea was in a circus.",
+}
+
+
+def _beir(folder: Path) -> Path:
+    write_lines(folder / "queries.jsonl", [{"_id": "q1", "text": "how long does a flea live?"}])
+    write_lines(folder / "corpus.jsonl", [{"_id": name, "text": text, "title": ""} for name, text in TEXTS.items()])
+    write_text(folder / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    return folder
+
+
+def _stored(store: Store) -> set[object]:
+    return {row["external_id"] for row in store.rows("SELECT external_id FROM chunk_names")}
+
+
+def test_the_corpus_of_a_beir_folder_comes_in_wholly_a_batch_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_corpus, "_CHUNKS_AT_A_TIME", 2)
+    folder = _beir(tmp_path / "beir")
+    dry = import_files(store, [folder], dry_run=True)
+    assert ([corpus.chunks for corpus in dry.corpora], _stored(store)) == ([4], set())
+    result = import_files(store, [folder])
+    assert (result.interactions, result.chunks) == (1, 1)
+    assert result.corpora == ((str(folder / "corpus.jsonl"), 3),)
+    assert _stored(store) == set(TEXTS)
+    assert import_files(store, [folder]).corpora[0].chunks == 0
+
+
+def test_a_run_beside_a_beir_folder_brings_its_corpus_too(store: Store, tmp_path: Path) -> None:
+    import_files(store, [_beir(tmp_path / "beir"), write_text(tmp_path / "run.txt", "q1 Q0 d3 1 1.0 bm25\n")])
+    assert _stored(store) == set(TEXTS)
+
+
+def test_a_corpus_that_the_command_names_is_only_looked_up(store: Store, tmp_path: Path) -> None:
+    folder = _beir(tmp_path / "beir")
+    run = write_text(tmp_path / "run.txt", "q1 Q0 d3 1 1.0 bm25\n")
+    result = import_files(store, [run, folder / "queries.jsonl"], corpus=folder / "corpus.jsonl")
+    assert (result.corpora, _stored(store)) == ((), {"d3"})
+
+
+def test_negatives_are_found_that_no_list_of_the_data_set_holds(store: Store, tmp_path: Path) -> None:
+    data = {"queries": {"q1": "how long does a flea live?"}, "corpus": TEXTS, "relevant_docs": {"q1": ["d1"]}}
+    result = import_files(store, [write_text(tmp_path / "dataset.json", json.dumps(data))])
+    assert [corpus.chunks for corpus in result.corpora] == [3]
+    labels = (Label("answers", "It answers.", "positive"), Label("not", "It does not.", "negative"))
+    policy = Policy("p", "Does it answer?", "query", "chunk", labels, {"relevant": "answers"})
+    mine(store, policy)
+    (bm25,) = mine_negatives(store, policy, MineSettings(per_query={"bm25": 2})).sources
+    assert bm25.negatives == 2
+
+
+def test_a_text_of_the_corpus_that_is_none_is_a_bad_line(store: Store, tmp_path: Path) -> None:
+    data = {"queries": {"q1": "how long?"}, "corpus": {**TEXTS, "d5": 7}, "relevant_docs": {"q1": ["d1"]}}
+    file = write_text(tmp_path / "dataset.json", json.dumps(data))
+    with pytest.raises(InvalidDataError, match='corpus: "d5": text: 7 is not a string'):
+        import_files(store, [file])
+    result = import_files(store, [file], skip_invalid=True)
+    assert (result.rejected, [corpus.chunks for corpus in result.corpora]) == (1, [0])
+
+
+def test_the_command_says_what_the_corpus_brought(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    runner = CliRunner()
+    assert runner.invoke(app, ["init", str(workspace)]).exit_code == 0
+    shown = runner.invoke(app, ["import", str(_beir(tmp_path / "beir")), "--workspace", str(workspace)])
+    assert "3 chunks of its corpus are new besides those in the lists" in " ".join(shown.stdout.split())
+    assert "uncited mine --from bm25=4" in shown.stderr
