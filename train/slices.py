@@ -28,11 +28,12 @@ def slices(
     found = []
     for by, name, kept in _parts(test, queries):
         qrels = {query: {chunk: test.qrels[query][chunk] for chunk in chunks} for query, chunks in kept.items()}
-        grades = {query: {chunk: test.grades[query][chunk] for chunk in qrels[query]} for query in qrels}
+        graded = qrels if test.grades else ()
+        grades = {query: {chunk: test.grades[query][chunk] for chunk in qrels[query]} for query in graded}
         wanted = [query for query, labels in qrels.items() if any(labels.values()) and not all(labels.values())]
         if not wanted:
             continue
-        part = test._replace(qrels=qrels, grades=grades if test.grades else {})
+        part = test._replace(qrels=qrels, grades=grades)
         within = {
             system: {query: {chunk: run[query][chunk] for chunk in qrels[query]} for query in wanted}
             for system, run in runs.items()
