@@ -33,7 +33,7 @@ _RAW_LIMIT = 4000
 
 @dataclass(frozen=True)
 class Request:
-    """All that can change an answer. `loose_schema` is `schema` without limits of length.
+    """All that can change an answer. `loose_schema` is `schema` without limits of length; empty, any text will do.
 
     `asks_for` names the answer to the server. Log-probabilities are asked for where the schema allows a set of labels.
     """
@@ -158,6 +158,8 @@ def request_body(request: Request, form: Form) -> dict[str, Any]:
     body |= {"model": request.model, "messages": list(request.messages)}
     if "logprobs" not in form.dropped and allowed_labels(request.schema):
         body |= {"logprobs": True, "top_logprobs": _ALTERNATIVES}
+    if not request.schema:
+        return body
     if form.answer_form.startswith("json_schema"):
         schema = request.schema if form.answer_form == LADDER[0] else request.loose_schema
         body["response_format"] = {
@@ -200,7 +202,7 @@ def read_completion(text: str, request: Request, *, duration_ms: int) -> Reply |
 
 def allowed_labels(schema: Mapping[str, Any]) -> list[str]:
     """Return the labels that a schema of answers allows; none where the answer holds no label."""
-    labels: list[str] = schema["properties"].get("label", {}).get("enum", [])
+    labels: list[str] = schema.get("properties", {}).get("label", {}).get("enum", [])
     return labels
 
 

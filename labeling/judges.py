@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from labeling.cross_encoder import cross_encoder
@@ -11,9 +12,11 @@ from labeling.scoring import Scorer
 from labeling.triage import max_sentence
 from store.errors import MissingError, UsageError
 from store.policies import Policy
-from store.workspace import JudgeSettings, JudgeStage, secret
+from store.workspace import JudgeSettings, JudgeStage, WriterSettings, secret
 
 OPENAI_URL = "https://api.openai.com/v1"
+
+_Writer = TypeVar("_Writer", bound=WriterSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,19 @@ def chat_judge(
 
 def _shown(examples: ExamplePool | None) -> dict[str, object]:
     return {"examples": {"set": examples.example_set_id, "prompt": FEW_SHOT}} if examples else {}
+
+
+def with_judges_model(settings: _Writer, judge: JudgeSettings) -> _Writer:
+    """Return the settings of a model that writes; where they name none, with that of the last stage that chats."""
+    chats = next((stage for stage in reversed(judge.cascade) if stage.kind == "chat" and stage.model), None)
+    if settings.model is not None or chats is None:
+        return settings
+    named = {
+        "model": chats.model,
+        "base_url": settings.base_url or chats.base_url,
+        "api_key_env": settings.api_key_env if settings.base_url else chats.api_key_env,
+    }
+    return settings.model_copy(update=named)
 
 
 def endpoint_url(base_url: str | None, api_key_env: str) -> str | None:

@@ -16,7 +16,7 @@ from labeling.answers import cost_usd
 from labeling.budget import Budget, most_it_can_cost
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
-from labeling.judges import endpoint_url
+from labeling.judges import endpoint_url, with_judges_model
 from labeling.question_lists import parse_questions
 from labeling.question_prompt import PERSONAS, WRITER_PROMPT, writing_request
 from labeling.stopping import ending_on_signals
@@ -64,15 +64,7 @@ def writer_of(
         UsageError: no model is named, or the address is none.
         MissingError: neither key nor endpoint.
     """
-    chats = next((stage for stage in reversed(judge.cascade) if stage.kind == "chat" and stage.model), None)
-    if settings.model is None and chats:
-        settings = settings.model_copy(
-            update={
-                "model": chats.model,
-                "base_url": settings.base_url or chats.base_url,
-                "api_key_env": settings.api_key_env if settings.base_url else chats.api_key_env,
-            }
-        )
+    settings = with_judges_model(settings, judge)
     if not settings.model:
         raise UsageError(
             "no model to write questions: set model in [synthesis] of uncited.toml, or give --model",

@@ -153,8 +153,11 @@ def latest_build(store: Store, policy_name: str) -> Build:
     return _build(rows[0])
 
 
-def note_output(store: Store, build_id: str, kind: Literal["export", "model"], path: Path) -> None:
-    """Remember where an export of a build, or a model trained on it, is put; noting it twice moves the time."""
+def note_output(store: Store, build_id: str, kind: Literal["export", "model", "answers"], path: Path) -> None:
+    """Remember where texts of a build go: an export, a model trained on it, answers to its queries.
+
+    Noting it twice moves the time.
+    """
     row = {
         "build_id": [build_id],
         "kind": [kind],
@@ -162,6 +165,14 @@ def note_output(store: Store, build_id: str, kind: Literal["export", "model"], p
         "written_at": pa.array([datetime.now(UTC)], pa.timestamp("us", tz="UTC")),
     }
     store.insert("build_outputs", pa.table(row), replace=True)
+
+
+def output_folders(store: Store, kind: Literal["export", "model"]) -> list[Path]:
+    """Return where exports or models of any build were put, the newest first; they may be gone by now."""
+    rows = store.rows(
+        "SELECT path FROM build_outputs WHERE kind = ? GROUP BY path ORDER BY max(written_at) DESC, path", [kind]
+    )
+    return [Path(str(row["path"])) for row in rows]
 
 
 def list_builds(store: Store) -> list[Build]:

@@ -1,0 +1,1 @@
+"""Whether answers get better: two retrievers in one chain, their answers measured by Ragas."""
