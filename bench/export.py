@@ -66,7 +66,7 @@ def fill(file: Path, triplets: int) -> None:
         splits = ["test" if number % 10 < 3 else "train" for number in range(anchors)]
         pairs = [(query_ids[i], passage_ids[j]) for i in range(anchors) for j in chosen[i]]
         keys = [pair_id(*pair) for pair in pairs]
-        store.insert("pairs", pa.table([keys, *zip(*pairs, strict=True)], ["pair_id", "anchor_id", "chunk_id"]))
+        store.append("pairs", pa.table([keys, *zip(*pairs, strict=True)], ["pair_id", "anchor_id", "chunk_id"]))
         of_pair = [i for i in range(anchors) for _ in range(NEGATIVES + 1)]
         first = [place == 0 for _ in range(anchors) for place in range(NEGATIVES + 1)]
         labels = pa.table(

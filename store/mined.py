@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from store.candidates import PAIR_ID, replace_candidates
 from store.database import Store
 from store.ids import canonical_json, content_id
 from store.policies import Policy
@@ -19,8 +20,6 @@ from store.progress import Progress, silent
 if TYPE_CHECKING:
     import numpy as np
 
-# The id of a pair as `store.ids.pair_id` makes it, from columns of these names.
-PAIR_ID = """'pair_' || left(sha256('["pair","' || anchor_id || '","' || chunk_id || '"]'), 32)"""
 
 FOUND = pa.schema(
     {
@@ -136,7 +135,8 @@ def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: p
         store.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE mining_found AS
-            SELECT {PAIR_ID} AS pair_id, anchor_id, chunk_id, found.* EXCLUDE (anchor, chunk)
+            SELECT {PAIR_ID} AS pair_id, anchor_id, chunk_id, '' AS interaction_id, 'negative' AS proposed,
+                   found.* EXCLUDE (anchor, chunk)
             FROM found JOIN mining_anchors USING (anchor) JOIN mining_corpus USING (chunk)
             """
         )
@@ -148,17 +148,7 @@ def replace_found(store: Store, policy: Policy, sources: Sequence[str], found: p
         """,
         [policy.name],
     )
-    store.execute("INSERT OR IGNORE INTO pairs SELECT DISTINCT pair_id, anchor_id, chunk_id FROM mining_found")
-    columns = "policy_name, pair_id, source, interaction_id, proposed, rank, score, duplicate_of, similarity"
-    store.execute(
-        f"""
-        INSERT OR REPLACE INTO candidates ({columns}, search_id, too_close)
-        SELECT ? AS policy_name, pair_id, source, '' AS interaction_id, 'negative' AS proposed, rank, score,
-               duplicate_of, similarity, search_id, too_close
-        FROM mining_found
-        """,
-        [policy.name],
-    )
+    replace_candidates(store, policy.name, "mining_found", "search_id", "too_close")
     for name in ("found", "stale", "known", "anchors", "corpus"):
         store.execute(f"DROP TABLE mining_{name}")
     return changes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from store.candidates import PAIR_ID
 from store.database import Store
-from store.mined import PAIR_ID
 from store.progress import Progress
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from store.candidates import PAIR_ID, replace_candidates
 from store.database import Store
 
 UNCITED = "uncited"  # source of the chunks that carry none of a policy's signals
@@ -151,9 +152,6 @@ class Mined(NamedTuple):
     removed: int
 
 
-# The id of a pair as `store.ids.pair_id` makes it, for millions of rows at once.
-_PAIR_ID = """'pair_' || left(sha256('["pair","' || anchor_id || '","' || chunk_id || '"]'), 32)"""
-
 _MINED = f"""
     CREATE OR REPLACE TEMP TABLE mined AS
     WITH {_VOTED}, listed AS (
@@ -167,7 +165,7 @@ _MINED = f"""
         FROM listed JOIN interactions USING (interaction_id) JOIN chunk_names USING (chunk_id)
         SEMI JOIN documents USING (anchor_id, document)
     )
-    SELECT {_PAIR_ID} AS pair_id, anchor_id, chunk_id,
+    SELECT {PAIR_ID} AS pair_id, anchor_id, chunk_id,
            coalesce(signal, CASE WHEN neighbour AND voted.proposed IS NULL THEN '{SAME_DOCUMENT}' ELSE '{UNCITED}' END)
                AS source,
            interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score, duplicate_of, similarity
@@ -178,10 +176,6 @@ _MINED = f"""
     LEFT JOIN neighbours USING (anchor_id, chunk_id)
     LEFT JOIN repeated USING (anchor_id, chunk_id)
 """
-
-_SAID = "pair_id, source, interaction_id, proposed, rank, score, duplicate_of, similarity"
-_COLUMNS = f"policy_name, {_SAID}"
-_SAYS_THE_SAME = " AND ".join(f"mined.{name} IS NOT DISTINCT FROM stored.{name}" for name in _SAID.split(", "))
 
 
 def put_log_candidates(
@@ -214,7 +208,6 @@ def put_log_candidates(
         store.execute(_MINED)
         store.execute(f"INSERT INTO uncovered SELECT pair_id FROM pairs ANTI JOIN {_COVERED} USING (chunk_id)")
     before = store.count("SELECT count(*) FROM candidates")
-    store.execute("INSERT OR IGNORE INTO pairs SELECT DISTINCT pair_id, anchor_id, chunk_id FROM mined")
     store.execute(
         """
         DELETE FROM candidates WHERE policy_name = $policy AND (
@@ -225,14 +218,7 @@ def put_log_candidates(
         {"policy": policy_name},
     )
     kept = store.count("SELECT count(*) FROM candidates")
-    store.execute(
-        f"""
-        INSERT OR REPLACE INTO candidates ({_COLUMNS})
-        SELECT $policy, {_SAID} FROM mined
-        ANTI JOIN (SELECT {_SAID} FROM candidates WHERE policy_name = $policy) AS stored ON {_SAYS_THE_SAME}
-        """,
-        {"policy": policy_name},
-    )
+    replace_candidates(store, policy_name, "mined")
     store.execute("DROP TABLE mined; DROP TABLE uncovered")
     return Mined(store.count("SELECT count(*) FROM candidates") - kept, before - kept)
 

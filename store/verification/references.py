@@ -97,16 +97,18 @@ def check_references(store: Store) -> Iterator[Checked]:
     yield _triplets_of_labelled_pairs(store)
 
 
-# Tables of the logs have no index of their keys, since that would take most of the time of an import.
+# The largest tables have no index of their keys, since that would take most of the time of an import or of mining.
 _KEYS = {
     "chunks": ("chunk_id",),
     "chunk_names": ("external_id", "chunk_id"),
     "retrievals": ("interaction_id", "rank"),
+    "pairs": ("pair_id",),
+    "candidates": ("policy_name", "pair_id", "source", "interaction_id"),
 }
 
 
 def check_keys(store: Store) -> Iterator[Checked]:
-    """Check that no key of the logs' tables is there twice."""
+    """Check that no key of these tables is there twice."""
     for table, key in _KEYS.items():
         columns = ", ".join(key)
         rows = store.rows(
