@@ -33,7 +33,7 @@ from train.held_out import HeldOut, read_held_out
 from train.learning_curve import LearningCurve
 from train.report.look import SampledPair, sample_pairs
 from train.statistics import Share, clopper_pearson
-from train.trainer import RUN_FILE
+from train.runs import RUN_FILE
 
 _EXAMPLES = 6  # of hidden positives
 _QUERIES = 6  # that the tuned model does worst on

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SOURCES = {"cited": GOOD, "uncited": MUTED, "searched": BASE}
 _ROLES = {"positive": GOOD, "negative": BAD, "left out": BASE}
 _SPLITS = {"train": INK, "test": MUTED}
-_GAP = 0.07  # between the blocks of a column, as a share of the height
+_GAPS: Mapping[Width, float] = {"wide": 0.08, "narrow": 0.1}  # above each block of a column, as a share of the height
 _BLOCK = 0.022  # width of a block, as a share of the width
 
 
@@ -43,7 +43,7 @@ def flow(origins: Sequence[Origin], counts: Mapping[str, int]) -> Figure:
         axes.axis("off")
         columns = {"wide": (0.17, 0.5, 0.83), "narrow": (0.0, 0.45, 0.978)}[width]
         blocks = [
-            _column(x, {name: sum(s.pairs for s in streams if s[i] == name) for name in names}, total)
+            _column(x, {name: sum(s.pairs for s in streams if s[i] == name) for name in names}, total, _GAPS[width])
             for i, (x, names) in enumerate(zip(columns, (_SOURCES, _ROLES, _SPLITS), strict=True))
         ]
         for i, colour_of in ((0, _ROLES), (1, _ROLES)):
@@ -69,15 +69,15 @@ def flow(origins: Sequence[Origin], counts: Mapping[str, int]) -> Figure:
     return Figure("flow", "From candidates to triplets", says, draw, {"wide": 330, "narrow": 400}, columns, rows)
 
 
-def _column(x: float, pairs: Mapping[str, int], total: int) -> dict[str, _Block]:
+def _column(x: float, pairs: Mapping[str, int], total: int, gap: float) -> dict[str, _Block]:
     """Stack blocks from the top, each as high as its share of all pairs."""
-    room = 1 - 0.16 - _GAP * 2
-    top, blocks = 0.93, {}
+    room = 0.98 - 3 * gap
+    top, blocks = 1 - gap, {}
     for name, count in pairs.items():
         if count:
             high = max(count / total * room, 0.006)
             blocks[name] = _Block(x, top - high, top)
-            top -= high + _GAP
+            top -= high + gap
     return blocks
 
 
@@ -127,6 +127,9 @@ def _name(axes: "Axes", text: str, block: _Block, column: int, width: Width) -> 
         )
         return
     first, _, rest = text.partition("\n")
-    line = f"{first}  {rest}" if width == "wide" else f"{first.replace(': ', '  ').replace(' triplets', '')}\n{rest}"
+    if width == "wide":
+        line = f"{first}  {rest}"
+    else:
+        line = first.replace(": ", "\n") if column == 2 else text
     where = {0: (block.x, "left"), 1: (block.x + _BLOCK / 2, "center"), 2: (block.x + _BLOCK, "right")}[column]
     axes.text(where[0], block.high + 0.012, line, va="bottom", ha=where[1], fontsize=13 if width == "wide" else 11.5)

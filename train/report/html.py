@@ -54,7 +54,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
 
 
 # What is written like a number: signs, digits, intervals.
-_FIGURE = re.compile(r"[+\N{MINUS SIGN}-]?[$]?[\d.,\N{THIN SPACE}]+( %)?( to [+\N{MINUS SIGN}-]?[\d.,]+( %)?)?|")
+_FIGURE = re.compile(
+    r"[+\N{MINUS SIGN}-]?[$]?[\d.,\N{THIN SPACE}]+( %| ms| MB)?( to [+\N{MINUS SIGN}-]?[\d.,]+( %)?)?|"
+)
 
 
 def cell(value: object) -> object:

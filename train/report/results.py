@@ -35,6 +35,7 @@ def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
             f" worse than it is. Of the first ten, {_judged(evaluation.collection)} have a label.",
         ),
         _compared(evaluation.collection, evaluation.subject, base),
+        *_at_most(evaluation.collection, evaluation.subject, base),
     ]
     if evaluation.synthetic:
         parts += [
@@ -67,6 +68,13 @@ def _compared(ranking: Ranking, subject: str, base: str) -> Html:
         )
     says = f"{ranking.queries:,} queries in {ranking.groups:,} independent groups."
     return joined([table(("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows), tag("p", says)])
+
+
+def _at_most(ranking: Ranking, subject: str, base: str) -> list[Html]:
+    """Say what both would reach at most, were every chunk that nobody labelled relevant."""
+    rows = [(m.name, m.highest.get(base), m.highest.get(subject)) for m in ranking.metrics if m.highest]
+    caption = "At most, were every chunk without a label relevant"
+    return [table(("metric", "base", "tuned"), rows, caption=caption)] if rows else []
 
 
 def _verdict(found: Compared) -> Html:

@@ -8,9 +8,10 @@ from train.report.contents import Agreed, Report
 from train.report.html import Html, joined, table, tag
 from train.report.wording import dollars, minutes, number, percent, seen, short_model
 
-CUT = 900  # characters of a text that are shown; the numbers as JSON hold all of it
+CUT = 500  # characters of a text that are shown; the numbers as JSON hold all of it
 
 _EXAMPLES = 3  # of the policy
+_READING = 0.5  # seconds: who answers quicker on average is a program
 
 
 def question(report: Report) -> Html:
@@ -196,7 +197,9 @@ def costs(report: Report) -> Html:
     else:
         rows.append(("the judge", "$0.00", "none was asked under this policy"))
     answers = time.answers + time.untimed
-    if time.answers:
+    if time.answers and time.seconds < _READING * time.answers:
+        rows.append(("people", "not known", f"{time.answers:,} answers came quicker than anybody reads"))
+    elif time.answers:
         each = f"{time.seconds / time.answers:.1f} s an answer"
         rest = f"; {time.untimed:,} more answers tell no time" if time.untimed else ""
         rows.append(("people", minutes(time.seconds), f"{time.answers:,} answers, {each}{rest}"))
