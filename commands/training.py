@@ -1,6 +1,6 @@
 """From labels to models: build, train."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,7 +79,9 @@ def build(
 
 
 def train(
-    policy: PolicyOption,
+    policy: Annotated[
+        list[str], typer.Option("--policy", "-p", help="Name of the policy; several make one model of all of them.")
+    ],
     kind: KindOption = "bi-encoder",
     base_model: Annotated[
         str, typer.Option(help="Folder, or name on the Hugging Face hub; default: a small one of the kind.")
@@ -101,17 +103,21 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="End early after so many validations without a gain; there are eight.")
     ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=2: see rows twice. A policy, human, judge, propagated, synthetic or a kind of chunk."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of batches, dropout, new weights and what is held back.")] = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fine-tune a model on a build's train split."""
+    """Fine-tune a model on a build's train split, or on those of several policies."""
     from printing import Output, relative
     from store.builds import note_output
     from train.recipe import Recipe
-    from train.rows import read_training_split
+    from train.tasks import read_training_splits
     from train.trainer import train as train_model
 
     recipe = Recipe(
@@ -129,27 +135,36 @@ def train(
         max_steps=max_steps,
         validation_share=validation_share,
         patience=patience,
+        weights=_weights(weight or []),
         seed=seed,
     ).complete()
+    names = list(dict.fromkeys(policy))
+    if build_id and len(names) > 1:
+        raise UsageError("--build names one build, and several policies have one each", hint="leave out --build")
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        chosen = session.build(policy, build_id)
-        split = read_training_split(session.store, chosen)
-        folder = out_dir or session.workspace.model_folder(policy, chosen.build_id, kind)
-        note_output(session.store, chosen.build_id, "model", folder)
+        builds = [session.build(name, build_id) for name in names]
+        splits = read_training_splits(session.store, builds)
+        folder = out_dir or session.workspace.joint_model_folder(
+            {name: build.build_id for name, build in zip(names, builds, strict=True)}, kind
+        )
+        for build in builds:
+            note_output(session.store, build.build_id, "model", folder)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
     out.note(", ".join(f"{name} {value}" for name, value in recipe.settings().items()))
     with out.progress() as bar:
-        result = train_model(split, recipe, out=folder, progress=bar)
+        result = train_model(splits, recipe, out=folder, progress=bar)
     if not out.json(result):
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
-        out.line(_validation_in_words(result.run["validation"]))
+        out.line(_validation_in_words(result.run))
         compared = f" --base-model {recipe.base_model}" if kind != "reranker" else ""
         of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
-        out.next(f"uncited evaluate --policy {policy}{of_kind}{compared}")
+        which = f" --model {relative(result.model)}" if out_dir or len(names) > 1 else ""
+        out.next(*(f"uncited evaluate --policy {name}{of_kind}{which}{compared}" for name in names))
 
 
-def _validation_in_words(told: Mapping[str, Any]) -> str:
+def _validation_in_words(run: Mapping[str, Any]) -> str:
+    told = run.get("validation") or {"why_not": "a run of an earlier version"}
     if told["why_not"]:
         return f"no validation: {told['why_not']}"
     by = "" if told["metric"] == "nDCG@10" else " by their loss, as they are few"
@@ -157,6 +172,14 @@ def _validation_in_words(told: Mapping[str, Any]) -> str:
         f"on {told['queries']} queries held back, nDCG@10 went from {told['base_ndcg']:.3f} to {told['ndcg']:.3f};"
         f" the weights of step {told['kept_step']} are kept, chosen{by or ' by it'}"
     )
+
+
+def _weights(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Read `NAME=2`, any number of times."""
+    try:
+        return tuple((name, float(weight)) for name, _, weight in (each.rpartition("=") for each in given))
+    except ValueError as error:
+        raise UsageError(f"--weight {' '.join(given)}: a name and a number, such as synthetic=0.5") from error
 
 
 def _lengths(given: str) -> tuple[int, ...]:

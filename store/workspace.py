@@ -3,6 +3,7 @@
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
+from store.ids import content_id
 
 SETTINGS_FILE = "uncited.toml"
 DATABASE_FILE = "uncited.duckdb"
@@ -240,6 +242,12 @@ class Workspace:
         named = self.settings.evaluate.deployed.get(policy_name, "")
         folder = self.root / named
         return str(folder) if named and folder.is_dir() else named
+
+    def joint_model_folder(self, builds: Mapping[str, str], kind: str = "bi-encoder") -> Path:
+        """Folder of the model trained on the builds of several policies (name -> build id), unless another is named."""
+        if len(builds) == 1:
+            return self.model_folder(*next(iter(builds.items())), kind)
+        return self.model_folder("+".join(builds), content_id("build", *builds.values()), kind)
 
     def open(self) -> Store:
         """Open the database; see `Store` for what can go wrong."""

@@ -94,7 +94,9 @@ def test_a_run_is_recorded_repeatable_and_not_repeated(
 
     model, base = load_model(str(first.model)), load_model(minilm)
     assert model.max_seq_length == base.max_seq_length
-    assert not (first.model / "README.md").exists()  # a model card would quote the training texts
+    card = (first.model / "README.md").read_text()
+    assert f"`{model_name(minilm)}`" in card
+    assert not any(text in card for column in SPLIT.labels.select(["anchor", "chunk"]) for text in column.to_pylist())
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(

@@ -52,32 +52,58 @@ def batches_apart(rows: Sequence[Meets], order: Sequence[int], size: int) -> Ite
         yield batch
 
 
-def apart_sampler(rows: Sequence[Meets]) -> "type[DefaultBatchSampler]":
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Rows (by place) that share batches with one another only; each is seen `weight` times an epoch, on average."""
+
+    name: str
+    rows: tuple[int, ...]
+    weight: float = 1.0
+
+
+def apart_sampler(rows: Sequence[Meets], tasks: Sequence[Task] = ()) -> "type[DefaultBatchSampler]":
     """Return the batch sampler for a dataset of these rows, as sentence-transformers' trainers take it.
 
-    Every epoch has the same number of batches, which the trainer has to know beforehand: where chance would make
-    more, the last ones are left out; where fewer, the epoch goes on with rows shuffled anew.
+    A batch holds rows of one task; without tasks all rows are one. Each task is shuffled and gone through as often as
+    its weight says, and the batches of all are mixed. Every epoch has the same number of batches, which the trainer has
+    to know beforehand: where chance would make more, the last ones are left out; where fewer, the epoch goes on with
+    rows shuffled anew.
     """
     import torch
     from sentence_transformers.base.sampler import DefaultBatchSampler
+
+    parts = tasks or (Task("", tuple(range(len(rows)))),)
 
     class ApartBatches(DefaultBatchSampler):  # type: ignore[misc]  # comes without types
         def __init__(self, dataset: "Dataset", *args: Any, **options: Any) -> None:  # noqa: ANN401
             super().__init__(dataset, *args, **options)
             if len(dataset) != len(rows):
                 raise ValueError(f"{len(dataset)} rows of data, {len(rows)} to keep apart")
-            self._count = len(self._once(0))
+            whole = [len(self._once(part, 0)) for part in parts]
+            self._counts = [
+                max(1, round(part.weight * count)) if count else 0 for part, count in zip(parts, whole, strict=True)
+            ]
 
-        def _once(self, seed: int) -> list[list[int]]:
-            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed + seed)).tolist()
+        def _once(self, part: Task, seed: int) -> list[list[int]]:
+            """Go through a task once."""
+            generator = torch.Generator().manual_seed(self.seed + seed)
+            order = [part.rows[i] for i in torch.randperm(len(part.rows), generator=generator).tolist()]
             batches = batches_apart(rows, order, self.batch_size)
             return [batch for batch in batches if len(batch) == self.batch_size or not self.drop_last]
 
+        def _stream(self, part: Task, count: int) -> Iterator[list[int]]:
+            shuffled = (self._once(part, self.epoch + _EPOCHS * time) for time in itertools.count())
+            return itertools.islice(itertools.chain.from_iterable(shuffled), count)
+
         def __iter__(self) -> Iterator[list[int]]:
-            shuffled = (self._once(self.epoch + _EPOCHS * time) for time in itertools.count())
-            return itertools.islice(itertools.chain.from_iterable(shuffled), self._count)
+            streams = [self._stream(*part) for part in zip(parts, self._counts, strict=True)]
+            turns = [i for i, count in enumerate(self._counts) for _ in range(count)]
+            if len(parts) > 1:
+                generator = torch.Generator().manual_seed(self.seed + self.epoch)
+                turns = [turns[i] for i in torch.randperm(len(turns), generator=generator).tolist()]
+            return (next(streams[i]) for i in turns)
 
         def __len__(self) -> int:
-            return self._count
+            return sum(self._counts)
 
     return ApartBatches

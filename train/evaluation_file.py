@@ -6,7 +6,7 @@ from pathlib import Path
 from store.errors import InvalidDataError
 from train.evaluation import Evaluation
 from train.experiments import write_result
-from train.trainer import RUN_FILE
+from train.runs import RUN_FILE
 
 EVALUATION_FILE = "evaluation.json"
 

@@ -1,5 +1,6 @@
 """What is trained, and how: everything that a run is told, with defaults that suit its kind of model."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
@@ -72,6 +73,10 @@ class Recipe:
 
     `validation_share` of the queries are not trained on: they choose the checkpoint that is kept (`train.validation`).
     After `patience` validations in a row that are no better than the best before, training ends early; None: never.
+
+    `weights` say how often rows are seen in an epoch: 2 is twice, 0.5 in every other one, 0 never. A name stands for a
+    policy, a source of labels (human, judge, propagated), a kind of chunk, or "synthetic" for questions that a model
+    wrote; a row that several name is seen as often as their product. What is not named has the weight 1.
     """
 
     kind: Kind = "bi-encoder"
@@ -88,6 +93,7 @@ class Recipe:
     max_steps: int | None = None
     validation_share: float = 0.0
     patience: int | None = None
+    weights: tuple[tuple[str, float], ...] = ()
     seed: int = 0
 
     def complete(self) -> "Recipe":
@@ -105,26 +111,8 @@ class Recipe:
                 f"a {self.kind} is not trained with the loss {loss!r}; there are {', '.join(losses)}",
                 hint=f"uncited train --kind {self.kind} --loss {next(iter(losses))}",
             )
-        wrong = [
-            name
-            for name in ("epochs", "batch_size", "accumulate", "mini_batch_size", "learning_rate", "negatives")
-            if getattr(self, name) <= 0
-        ]
-        if wrong or (self.max_steps is not None and self.max_steps < 1):
-            names = ", ".join([*wrong, *(["max_steps"] if not wrong else [])]).replace("_", " ")
-            raise UsageError(f"must be above zero: {names}")
-        if not 0 <= self.validation_share <= 0.5:
-            raise UsageError(f"a validation share of {self.validation_share} makes no sense: from 0 to 0.5")
-        if self.patience is not None and (self.patience < 1 or not self.validation_share):
-            raise UsageError("patience counts validations: at least 1, with --validation-share above 0")
-        if self.matryoshka and self.kind != "bi-encoder":
-            raise UsageError(f"shorter embeddings (--matryoshka) are of bi-encoders, not of a {self.kind}")
-        if self.matryoshka and (min(self.matryoshka) < 1 or len(set(self.matryoshka)) < len(self.matryoshka)):
-            raise UsageError(f"--matryoshka {','.join(map(str, self.matryoshka))}: different lengths above zero")
-        if self.negatives > 1 and not takes_negatives(self.kind, loss):
-            raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
-        if self.guide and loss != "gist":
-            raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")
+        _check_numbers(self)
+        _check_combination(self, loss)
         base_model = self.base_model or BASE_MODELS[self.kind]
         guide = self.guide or (base_model if loss == "gist" else "")
         return replace(self, loss=loss, base_model=base_model, guide=guide)
@@ -145,6 +133,40 @@ class Recipe:
             "max_steps": self.max_steps is None,
             "validation_share": not self.validation_share,
             "patience": self.patience is None,
+            "weights": not self.weights,
         }
-        given = asdict(self) | {"matryoshka": list(self.matryoshka), "max_tokens": MAX_TOKENS}
+        given = asdict(self) | {
+            "matryoshka": list(self.matryoshka),
+            "weights": dict(self.weights),
+            "max_tokens": MAX_TOKENS,
+        }
         return {name: value for name, value in given.items() if not unused.get(name, False)}
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    wrong = [
+        name
+        for name in ("epochs", "batch_size", "accumulate", "mini_batch_size", "learning_rate", "negatives")
+        if getattr(recipe, name) <= 0
+    ]
+    if wrong or (recipe.max_steps is not None and recipe.max_steps < 1):
+        names = ", ".join([*wrong, *(["max_steps"] if not wrong else [])]).replace("_", " ")
+        raise UsageError(f"must be above zero: {names}")
+    if not 0 <= recipe.validation_share <= 0.5:
+        raise UsageError(f"a validation share of {recipe.validation_share} makes no sense: from 0 to 0.5")
+    if recipe.patience is not None and (recipe.patience < 1 or not recipe.validation_share):
+        raise UsageError("patience counts validations: at least 1, with --validation-share above 0")
+    weights = dict(recipe.weights)
+    if not all(0 <= weight < math.inf for weight in weights.values()) or len(weights) < len(recipe.weights):
+        raise UsageError("weights are zero or more, one for each name")
+
+
+def _check_combination(recipe: Recipe, loss: str) -> None:
+    if recipe.matryoshka and recipe.kind != "bi-encoder":
+        raise UsageError(f"shorter embeddings (--matryoshka) are of bi-encoders, not of a {recipe.kind}")
+    if recipe.matryoshka and (min(recipe.matryoshka) < 1 or len(set(recipe.matryoshka)) < len(recipe.matryoshka)):
+        raise UsageError(f"--matryoshka {','.join(map(str, recipe.matryoshka))}: different lengths above zero")
+    if recipe.negatives > 1 and not takes_negatives(recipe.kind, loss):
+        raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
+    if recipe.guide and loss != "gist":
+        raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from store.database import Store
 from store.errors import MissingError
 from store.training_rows import training_labels
 from train.alike import alike_chunks, alike_queries
-from train.batches import Meets
+from train.batches import Meets, Task
 from train.provenance import provenance
 from train.recipe import Recipe
 
@@ -37,15 +38,26 @@ class TrainingSplit:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns in the order that the loss expects, and what each row must not meet (empty where nothing meets)."""
+    """Columns in the order that the loss expects, and what each row must not meet (empty where nothing meets).
+
+    `pairs` names each row by the ids of its anchor and its (first) positive, or of its pair. `tasks` part the rows
+    where there are several (see `train.tasks`).
+    """
 
     columns: Mapping[str, Sequence[object]]
     apart: Sequence[Meets] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    tasks: Sequence[Task] = ()
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(next(iter(self.columns.values())))
+
+    @property
+    def seen(self) -> float:
+        """How many rows an epoch shows."""
+        return sum(task.weight * len(task.rows) for task in self.tasks) if self.tasks else self.count
 
     def fingerprint(self) -> str:
         """Hash all that the loss gets to see."""
@@ -103,7 +115,8 @@ def _tuples(split: TrainingSplit, recipe: Recipe) -> Rows:
             ids.append((anchor, (positive, *row)))
             for name, text in zip(columns, (anchor, positive, *row), strict=True):
                 columns[name].append(texts[text])
-    return Rows(columns, _apart(split, ids) if recipe.reads.in_batch else ())
+    pairs = [(anchor, chunks[0]) for anchor, chunks in ids]
+    return Rows(columns, _apart(split, ids) if recipe.reads.in_batch else (), pairs)
 
 
 def _apart(split: TrainingSplit, ids: Sequence[tuple[str, tuple[str, ...]]]) -> list[Meets]:
@@ -133,22 +146,23 @@ def _pairs(split: TrainingSplit, recipe: Recipe) -> Rows:
             ANCHOR: labels["anchor"].to_pylist(),
             "chunk": labels["chunk"].to_pylist(),
             "label": labels["relevance"].to_pylist(),
-        }
+        },
+        pairs=list(zip(labels["anchor_id"].to_pylist(), labels["chunk_id"].to_pylist(), strict=True)),
     )
 
 
 def _lists(split: TrainingSplit, recipe: Recipe) -> Rows:
     """One row an anchor that has labels to tell apart."""
-    by_anchor: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    texts: dict[str, str] = {}
+    by_anchor: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in split.labels.to_pylist():
-        by_anchor[row["anchor_id"]].append((row["chunk"], row["relevance"]))
-        texts[row["anchor_id"]] = row["anchor"]
-    told = {anchor: known for anchor, known in by_anchor.items() if len({label for _, label in known}) > 1}
+        by_anchor[row["anchor_id"]].append(row)
+    told = [known for known in by_anchor.values() if len({row["relevance"] for row in known}) > 1]
+    first = [next(row for row in known if row["relevance"]) for known in told]
     return Rows(
         {
-            ANCHOR: [texts[anchor] for anchor in told],
-            "chunks": [[chunk for chunk, _ in known] for known in told.values()],
-            "labels": [[label for _, label in known] for known in told.values()],
-        }
+            ANCHOR: [row["anchor"] for row in first],
+            "chunks": [[row["chunk"] for row in known] for known in told],
+            "labels": [[row["relevance"] for row in known] for known in told],
+        },
+        pairs=[(row["anchor_id"], row["chunk_id"]) for row in first],
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.encoders import model_hash
 from store.errors import UsageError
+from train.model_card import write_model_card
 from train.runs import RUN_FILE
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def save_run(model: "BaseModel", run: Mapping[str, Any], unfinished: Path, out: 
     for left in (*unfinished.glob("checkpoint-*"), *unfinished.glob("eval")):
         shutil.rmtree(left)
     model.save_pretrained(str(unfinished), create_model_card=False)
-    whole = {**run, "model_sha256": model_hash(unfinished)}
+    files = sorted(path.relative_to(unfinished).as_posix() for path in unfinished.rglob("*") if path.is_file())
+    whole = {**run, "files": files, "model_sha256": model_hash(unfinished)}
     (unfinished / RUN_FILE).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_model_card(unfinished)
     os.replace(unfinished, out)
     return whole

@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from train.recipe import MAX_TOKENS, Recipe
 from train.rows import Rows, TrainingSplit, rows_for
 from train.run_folder import checkpoints, finished_run, save_run, unfinished_folder
 from train.runs import RUN_FILE as RUN_FILE
+from train.tasks import rows_of_all, without
 from train.validation import Validation, evaluator, hold_back, validation_of
 from train.watcher import watcher
 
@@ -38,7 +39,8 @@ class TrainResult:
     """A trained model: its folder, whether this call trained it, and what `run.json` in the folder says.
 
     `run` holds build_id, builds (see `train.provenance`), settings, settings_id, versions, environment, precision,
-    device, steps, seconds, losses (a list of [step, loss]), validation (see `_validated`) and model_sha256.
+    device, steps, seconds, losses (a list of [step, loss]), tasks (name, rows, weight; where there are several),
+    validation (see `_validated`), files and model_sha256 (of what was saved). `build_id` is the first build.
     """
 
     model: Path
@@ -56,7 +58,9 @@ class _Data:
     why_not: str
 
 
-def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress = silent) -> TrainResult:
+def train(
+    split: TrainingSplit | Sequence[TrainingSplit], recipe: Recipe, *, out: Path, progress: Progress = silent
+) -> TrainResult:
     """Fine-tune a model as `recipe` says and save it, with a record of the run, in `out`.
 
     Where the rows of a batch are one another's negatives, no batch holds a chunk beside a row whose anchor has it, or
@@ -71,7 +75,7 @@ def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress
     beside `out`), and ends as it would have undisturbed.
 
     Args:
-        split: what to train on.
+        split: what to train on; several (see `train.tasks.read_training_splits`) make one model of all of them.
         recipe: how.
         out: folder for the model.
         progress: told of every step, with the loss.
@@ -83,9 +87,10 @@ def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress
         UserError: memory ran out, or the loss stopped being a number; says what to change.
     """
     recipe = recipe.complete()
-    if not split.triplets.num_rows:
+    splits = [split] if isinstance(split, TrainingSplit) else list(split)
+    if not all(split.triplets.num_rows for split in splits):
         raise MissingError("the train split has no triplets", hint="uncited build --test-share 0.1")
-    data = _data(split, recipe)
+    data = _data(splits, recipe)
     settings = {
         **recipe.settings(),
         "base_model_is": model_name(recipe.base_model),
@@ -93,7 +98,8 @@ def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress
         "rows": data.rows.count,
         "rows_sha256": data.rows.fingerprint(),
     }
-    settings_id = content_id("run", split.build_id, settings)
+    build_ids = [split.build_id for split in splits]
+    settings_id = content_id("run", *build_ids, settings)
     run = finished_run(out, settings_id)
     is_new = run is None
     if run is None:
@@ -101,23 +107,29 @@ def train(split: TrainingSplit, recipe: Recipe, *, out: Path, progress: Progress
         try:
             with quiet(), advice(recipe, out):
                 model, trained = _train(data, recipe, unfinished, progress)
-                told = {"build_id": split.build_id, "builds": [dict(split.provenance)], "settings_id": settings_id}
-                run = save_run(model, {**told, "settings": settings, **trained}, unfinished, out)
+                builds = [dict(split.provenance) for split in splits]
+                told = {"build_id": build_ids[0], "builds": builds, "settings_id": settings_id, "settings": settings}
+                run = save_run(model, {**told, **trained}, unfinished, out)
         finally:
             if unfinished.exists() and not checkpoints(unfinished):
                 shutil.rmtree(unfinished, ignore_errors=True)
     return TrainResult(out, is_new, run)
 
 
-def _data(split: TrainingSplit, recipe: Recipe) -> _Data:
-    """Make the rows, some queries held back where the recipe asks for it and there are enough."""
-    rest, held, why_not = hold_back(split, recipe.validation_share, recipe.seed)
-    rows = rows_for(rest, recipe)
-    if held is None:
-        return _Data(rows, (), None, why_not)
-    validation = validation_of(held)
-    held_rows = rows_for(held, recipe) if validation.metric == "loss" else None
-    return _Data(rows, (validation,), held_rows, "")
+def _data(splits: Sequence[TrainingSplit], recipe: Recipe) -> _Data:
+    """Make the rows, some queries of each split held back where the recipe asks for it and there are enough."""
+    parts = [hold_back(split, recipe.validation_share, recipe.seed) for split in splits]
+    held = [part.held for part in parts if part.held]
+    rest = [part.rest for part in parts]
+    if len(splits) > 1 and held:
+        queries = {key: text for one in held for key, text in validation_of(one).queries.items()}
+        rest = [without(one, queries, {}) for one in rest]
+    rows = rows_of_all(rest, recipe)
+    if not held:
+        return _Data(rows, (), None, parts[0].why_not)
+    validation = tuple(map(validation_of, held))
+    by_loss = len(held) == 1 and validation[0].metric == "loss"
+    return _Data(rows, validation, rows_for(held[0], recipe) if by_loss else None, "")
 
 
 def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) -> tuple["BaseModel", dict[str, Any]]:
@@ -143,6 +155,7 @@ def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) ->
         "resumed": bool(saved),
         "seconds": round(time.monotonic() - started, 1),
         "losses": [[entry["step"], float(entry["loss"])] for entry in history if "loss" in entry],
+        "tasks": [{"name": task.name, "rows": len(task.rows), "weight": task.weight} for task in data.rows.tasks],
         "validation": _validated(data, history, trainer.state.best_global_step),
     }
 
@@ -204,10 +217,10 @@ def _trainer(
             """Keep apart what must not meet. A sampler among the arguments would have to be pickled with them."""
             rows = data.held_rows if dataset is self.eval_dataset and data.held_rows else data.rows
             if rows.apart:
-                return apart_sampler(rows.apart)(dataset, **options)
+                return apart_sampler(rows.apart, rows.tasks)(dataset, **options)
             return super().get_batch_sampler(dataset, **options)
 
-    steps = recipe.max_steps or math.ceil(data.rows.count / recipe.batch_size / recipe.accumulate) * recipe.epochs
+    steps = recipe.max_steps or math.ceil(data.rows.seen / recipe.batch_size / recipe.accumulate) * recipe.epochs
     arguments = arguments_class(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,

@@ -1,0 +1,118 @@
+"""What was trained: runs, and publishing one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.session import (
+    HERE,
+    BuildOption,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    WorkspaceOption,
+    opened,
+)
+from commands.training import KindOption
+from store.errors import MissingError
+
+if TYPE_CHECKING:
+    from train.runs import Run
+
+_HEADLINE = "nDCG@10"
+
+
+def runs(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """List the models that were trained in this workspace, with what is known of each."""
+    from printing import relative
+    from store.builds import output_folders
+    from train.runs import list_runs
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        noted = [folder for folder in output_folders(session.store, "model") if folder.is_dir()]
+        below = sorted((session.workspace.root / "models").glob("*"))
+        out = session.out
+    own = {folder.resolve(): folder for folder in [*noted, *below] if not folder.name.startswith(".")}
+    found = list_runs(own)
+    told = [{**_row(run), "folder": relative(run.folder)} for run in found]
+    if out.json([{**row, "changed": run.changed, "record": run.record} for row, run in zip(told, found, strict=True)]):
+        return
+    if not found:
+        out.line("No model was trained here yet.")
+        out.next("uncited train --policy NAME")
+        return
+    out.table("Runs", list(told[0]), [list(row.values()) for row in told])
+    for run in found:
+        if run.changed:
+            out.line(f"{relative(run.folder)}: the weights or settings are not those that were trained")
+
+
+def _row(run: "Run") -> dict[str, object]:
+    record, settings = run.record, run.record["settings"]
+    policies = [build["policy"]["name"] for build in record.get("builds", ()) if build]
+    return {
+        "folder": "",
+        "policy": " + ".join(policies),
+        "build": str(record["build_id"]).removeprefix("build_")[:8],
+        "kind": settings["kind"],
+        "base": Path(settings["base_model"]).name,
+        "loss": settings["loss"],
+        "steps": record["steps"],
+        "validation": _validation(record),
+        f"test {_HEADLINE}": _test(run.folder),
+    }
+
+
+def _validation(record: Mapping[str, Any]) -> float | None:
+    from train.runs import validation_score
+
+    return validation_score(record)
+
+
+def _test(folder: Path) -> str:
+    """Write the headline metric of a run that was evaluated, and its difference to the base with the interval."""
+    from store.errors import InvalidDataError
+    from train.evaluation_file import EVALUATION_FILE, read_evaluation
+
+    try:
+        found = read_evaluation(folder / EVALUATION_FILE)
+        metric = found.labelled.metric(_HEADLINE) if found else None
+    except (InvalidDataError, KeyError):  # of another version
+        return "cannot be read"
+    if found is None or metric is None:
+        return ""
+    value = metric.values.get(found.subject)
+    said = "" if value is None else f"{value:.3f}"
+    compared = metric.differences.get("base")
+    if compared is not None and compared.low is not None and compared.high is not None:
+        said += f" (base {compared.low:+.3f} to {compared.high:+.3f})"
+    return said
+
+
+def push_model(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
+    policy: PolicyOption,
+    kind: KindOption = "bi-encoder",
+    model: Annotated[Path | None, typer.Option(help="Folder of the model; default: the one `train` made.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a repository that everybody sees.")] = False,
+    build_id: BuildOption = None,
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Publish a model on the Hugging Face hub (or the server that HF_ENDPOINT names), with its model card."""
+    from printing import Output
+    from train.hub import push_model as push
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.build(policy, build_id)
+        folder = model or session.workspace.model_folder(policy, chosen.build_id, kind)
+    if not folder.exists():
+        raise MissingError(f"no model at {folder}", hint=f"uncited train --policy {policy} --kind {kind}")
+    out = Output(as_json=json, quiet=quiet)
+    with out.progress() as bar:
+        address = push(folder, repository, public=public, progress=bar)
+    if not out.json({"model": str(folder), "address": address}):
+        out.line(f"{address}: uploaded, with its model card; run.json, evaluations and reports stay here")

@@ -1,0 +1,62 @@
+"""Publishing a run on the Hugging Face hub, or a server that speaks as it does (`HF_ENDPOINT`)."""
+
+import os
+import re
+from pathlib import Path
+
+from store.encoders import model_hash
+from store.errors import InvalidDataError, MissingError, ProviderError, UsageError
+from store.progress import Progress, silent
+from train.model_card import CARD, write_model_card
+from train.models import quiet
+from train.runs import read_run
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def push_model(folder: Path, repository: str, *, public: bool = False, progress: Progress = silent) -> str:
+    """Upload a run with its model card, written anew; return the address of the repository.
+
+    Only what was saved as the model goes out, and the card. `run.json`, evaluations and reports stay: they hold texts
+    of the logs, or paths of this machine. A repository that is not there yet is made, private unless `public`.
+
+    Args:
+        folder: of a run.
+        repository: `owner/name`.
+        public: make a repository that everybody sees; of no effect on one that is there.
+        progress: told of the beginning and the end.
+
+    Raises:
+        MissingError: no run in the folder, or no token.
+        InvalidDataError: the model in the folder is not the one that was trained.
+        UsageError: `repository` is no name.
+        ProviderError: the hub refused, or cannot be reached.
+    """
+    record = read_run(folder)
+    if record is None:
+        raise MissingError(f"{folder} holds no run: there is no run.json that can be read", hint="uncited runs")
+    if not _NAME.fullmatch(repository):
+        raise UsageError(f"{repository!r} is no name of a repository", hint="uncited push-model OWNER/NAME --policy NAME")
+    if "files" not in record or model_hash(folder) != record.get("model_sha256"):
+        raise InvalidDataError(f"{folder} is not as it was trained: nobody could say what it is", hint="uncited runs")
+    from huggingface_hub import HfApi, get_token
+
+    if not get_token():
+        raise MissingError("the Hugging Face hub takes a model from those with a token", hint="hf auth login")
+    write_model_card(folder)
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    progress.start(f"Uploading to {repository}", 1)
+    with quiet():
+        try:
+            address = api.create_repo(repository, private=not public, exist_ok=True)
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                allow_patterns=[*record["files"], CARD],
+                commit_message=f"Model {record['model_sha256'][:12]} from {record['build_id']}",
+            )
+        except Exception as error:  # several libraries, and each kind of refusal has a class of its own
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ProviderError(f"{api.endpoint} did not take {repository}: {why}", hint="hf auth whoami") from error
+    progress.advance()
+    return str(address)
