@@ -80,9 +80,8 @@ class Crossed:
         return float(low), float(high)
 
     def estimate(self, column: int) -> Estimate:
-        """Return the mean of a column with its interval."""
-        low, high = self.bounds(self.draws[:, column]) or (None, None)
-        return Estimate(float(self.means[column]), low, high)
+        """Return the mean of a column, a metric from 0 to 1, with its interval."""
+        return shown(float(self.means[column]), self.bounds(self.draws[:, column]))
 
     def gain(self, column: int, baseline: int, *, questions: int = 1) -> Gain:
         """Return what one column has over another, and what may be said of it; see `bounds`."""
@@ -90,6 +89,11 @@ class Crossed:
         bounds = self.bounds(self.draws[:, column] - self.draws[:, baseline], questions=questions)
         changed = len({int(group) for group, value in zip(self._member, difference, strict=True) if value})
         return claimed(float(difference.mean()), bounds, self.groups, changed)
+
+
+def shown(value: float, bounds: tuple[float, float] | None) -> Estimate:
+    """Return a metric with its interval, which ends where the metric does."""
+    return Estimate(value, max(0.0, bounds[0]), min(1.0, bounds[1])) if bounds else Estimate(value, None, None)
 
 
 def claimed(value: float, bounds: tuple[float, float] | None, groups: int, changed: int) -> Gain:

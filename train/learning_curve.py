@@ -12,7 +12,7 @@ import pyarrow as pa
 from store.errors import MissingError, UsageError
 from store.ids import content_id
 from store.progress import Progress, silent
-from train.crossed import Crossed, claimed
+from train.crossed import Crossed, claimed, shown
 from train.experiments import Estimate, Gain, MeasuredOn
 from train.held_out import HeldOut
 from train.power_law import PARAMETERS, fit_power_law, law_at
@@ -237,16 +237,33 @@ def _law(crossed: Crossed, sizes: Sequence[int]) -> tuple[PowerLaw | None, str, 
     if learnt.verdict != "gain":
         return None, f"from {sizes[0]:,} to {sizes[last]:,} triplets there is {_in_words(learnt.verdict)}", ()
     laws = fit_power_law(sizes, 1 - crossed.draws[:, : len(sizes)])
-    (own,) = fit_power_law(sizes, 1 - crossed.means[None, : len(sizes)])
-    now, now_drawn = law_at(own[None], sizes[last])[0], law_at(laws, sizes[last])
-    forecasts = []
-    for times in _AHEAD:
-        examples = times * sizes[last]
-        then, then_drawn = law_at(own[None], examples)[0], law_at(laws, examples)
-        low, high = crossed.bounds(1 - then_drawn) or (None, None)
-        gain = claimed(float(now - then), crossed.bounds(now_drawn - then_drawn), crossed.groups, crossed.groups)
-        forecasts.append(Forecast(examples, Estimate(float(1 - then), low, high), gain))
-    return PowerLaw(*map(float, own)), "", tuple(forecasts)
+    own = fit_power_law(sizes, 1 - crossed.means[None, : len(sizes)])
+    forecasts = tuple(_forecast(crossed, own, laws, sizes[last], times) for times in _AHEAD)
+    missed, missed_at = _missed(crossed, own, laws, sizes)
+    if missed > abs(forecasts[0].gain.value):
+        return None, f"it would miss the point at {missed_at:,} triplets by {missed:.3f}, more than it promises", ()
+    return PowerLaw(*map(float, own[0])), "", forecasts
+
+
+def _forecast(crossed: Crossed, own: "np.ndarray", laws: "np.ndarray", most: int, times: int) -> Forecast:
+    """Say what the law, and that of each draw, gives for several times as many triplets as there are at most."""
+    now, drawn_now = law_at(own, most)[0], law_at(laws, most)
+    then, drawn_then = law_at(own, times * most)[0], law_at(laws, times * most)
+    gain = claimed(float(now - then), crossed.bounds(drawn_now - drawn_then), crossed.groups, crossed.groups)
+    return Forecast(times * most, shown(float(1 - then), crossed.bounds(1 - drawn_then)), gain)
+
+
+def _missed(crossed: Crossed, own: "np.ndarray", laws: "np.ndarray", sizes: Sequence[int]) -> tuple[float, int]:
+    """Return by how much the law misses a point at most, more than chance explains, and which; 0 where by nothing.
+
+    Learning has other shapes too: where it starts late, or in a leap, a law of this form is wrong everywhere.
+    """
+    found = [(0.0, sizes[0])]
+    for i, size in enumerate(sizes):
+        bounds = crossed.bounds(1 - crossed.draws[:, i] - law_at(laws, size), questions=len(sizes))
+        if bounds and not bounds[0] <= 0 <= bounds[1]:
+            found.append((abs(float(1 - crossed.means[i] - law_at(own, size)[0])), size))
+    return max(found)
 
 
 def _in_words(verdict: str) -> str:
