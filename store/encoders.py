@@ -83,7 +83,7 @@ def model_hash(folder: Path) -> str:
 
 
 def _is_record(name: str) -> bool:
-    return name == "run.json" or (name.startswith("evaluation") and name.endswith(".json"))
+    return name == "run.json" or (name.startswith(("evaluation", "answers")) and name.endswith(".json"))
 
 
 def _cached_revision(model: str) -> str | None:
