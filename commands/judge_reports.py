@@ -74,7 +74,7 @@ def costs(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Add up what judges were asked and what it cost, by policy, judge and day."""
+    """Add up what judges and writers of questions were asked and what it cost, by policy, model and day."""
     from store.judge_costs import judge_costs
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -84,11 +84,11 @@ def costs(
         if session.out.json(rows):
             return
         if not rows:
-            session.out.line("no judge was asked anything yet")
+            session.out.line("no model was asked anything yet")
             return
         session.out.table(
-            "What judges were asked",
-            ("policy", "stage", "judge", "day", "calls", "failed", "tokens in", "out", "cost"),
+            "What models were asked",
+            ("policy", "stage", "model", "day", "calls", "failed", "tokens in", "out", "cost"),
             [_cost_row(row) for row in rows],
         )
         unpriced = sum(int(str(row["unpriced"])) for row in rows)
@@ -101,7 +101,8 @@ def costs(
 
 
 def _cost_row(row: Mapping[str, object]) -> tuple[object, ...]:
-    judge = str(row["model"]) if row["purpose"] == "judge" else f"{row['model']} (asked again to calibrate)"
+    besides = {"calibrate": " (asked again to calibrate)", "synthesize": " (wrote questions)"}
+    judge = f"{row['model']}{besides.get(str(row['purpose']), '')}"
     tokens_in = f"{row['prompt_tokens']:,}" + (f" ({row['cached_tokens']:,} cached)" if row["cached_tokens"] else "")
     thought = f" ({row['reasoning_tokens']:,} reasoning)" if row["reasoning_tokens"] else ""
     return (

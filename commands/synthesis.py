@@ -68,7 +68,12 @@ def synthesize(
             )
         if not session.out.json(result):
             _print_result(session.out, result)
-            session.out.next(f"uncited mine --policy {policy} --from bm25=5", f"uncited review push --policy {policy}")
+            if result.accepted:
+                pushing = f"uncited review push --policy {policy}"
+                session.out.next(f"uncited mine --policy {policy} --from bm25=5", pushing)
+            else:
+                session.out.note("No question was accepted, so there is nothing to mine or to review yet.")
+                session.out.next(f"uncited synthesize --policy {policy} --for {purpose} --model ANOTHER")
     if result.stopped == INTERRUPTED:
         raise typer.Exit(130)
     if result.stopped == BUDGET_SPENT:
@@ -94,6 +99,9 @@ def _print_result(out: "Output", result: "SynthesisResult") -> None:
         f" judged; {written.prompt_tokens:,} prompt tokens, {written.completion_tokens:,} completion tokens to write;"
         f" {_dollars(result.cost_usd)}"
     )
+    if result.judge_errors:
+        kinds = ", ".join(f"{kind} {times}" for kind, times in sorted(result.judge_errors.items()))
+        out.line(f"{result.judge_errors.total()} answers of the judge could not be used ({kinds}); they accept nothing")
     if result.stopped:
         out.line(f"There are fewer than wanted: {result.stopped}")
 

@@ -8,6 +8,7 @@ goes on where it was, and nothing that was answered is asked again.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,6 +77,7 @@ class SynthesisResult:
     new: int = 0  # accepted by this run
     written: Written = field(default_factory=Written)
     judged: int = 0
+    judge_errors: Counter[str] = field(default_factory=Counter)  # answers of the judge that could not be used, by kind
     judge_cost_usd: float | None = 0.0
     not_accepted: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None  # why there are fewer than wanted
@@ -300,12 +302,17 @@ class _Work:
         for pair, question in asked.items():
             label, error, _ = outcomes.get(pair, Said(None, None, None))
             if label or (error and error not in TRANSIENT):
-                why = None if label and self.policy.role(label) == "positive" else f"the judge says {label or error}"
-                decided.append(RoundTrip(question.anchor_id, found[question], label, why))
+                decided.append(RoundTrip(question.anchor_id, found[question], label, self._objection(label, error)))
         with self.store.transaction():
             put_round_trips(self.store, self.policy.name, decided)
         if len(decided) < len(asked) and self.result.stopped is None:
             self.result.stopped = f"the judge did not answer about {len(asked) - len(decided)} questions"
+
+    def _objection(self, label: str | None, error: str | None) -> str | None:
+        """Say why a question is not accepted. An answer that cannot be used is no verdict: the question falls out."""
+        if label is None:
+            return f"no usable answer of the judge: {error}"
+        return None if self.policy.role(label) == "positive" else f"the judge says {label}"
 
     def _ask_judge(self, asked: Mapping[str, Waiting]) -> None:
         result = self.result
@@ -319,6 +326,7 @@ class _Work:
             progress=self.progress,
         )
         result.judged += judged.judged
+        result.judge_errors += judged.errors
         if result.judge_cost_usd is not None:
             result.judge_cost_usd = None if judged.cost_usd is None else result.judge_cost_usd + judged.cost_usd
         if self.left_usd is not None:  # where it is not known what the judge cost, nothing more is risked

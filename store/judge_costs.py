@@ -1,4 +1,4 @@
-"""What judges were asked, and what that cost."""
+"""What models were asked, judges and those that write questions, and what that cost."""
 
 from store.database import Store
 
@@ -9,36 +9,42 @@ _ASKED = """
     ), asked AS (
         SELECT judge_id, labelling_fingerprint, judged_at AS asked_at, label IS NULL AS failed,
                prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, duration_ms,
-               'judge' AS purpose
+               'judge' AS purpose, NULL::JSON AS writer
         FROM judgments WHERE carried_from IS NULL  -- nobody was asked about those that were carried over
         UNION ALL
-        SELECT judge_id, labelling_fingerprint, asked_at, label IS NULL,
-               prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, duration_ms, 'calibrate'
+        SELECT judge_id, labelling_fingerprint, asked_at, label IS NULL, prompt_tokens, cached_tokens,
+               completion_tokens, reasoning_tokens, cost_usd, duration_ms, 'calibrate', NULL
         FROM permuted_asks
+        UNION ALL
+        SELECT NULL, labelling_fingerprint, generated_at, error IS NOT NULL, prompt_tokens, cached_tokens,
+               completion_tokens, reasoning_tokens, cost_usd, duration_ms, 'synthesize', writer
+        FROM generations
     )
 """
 
 
 def judge_costs(store: Store, policy_name: str | None = None) -> list[dict[str, object]]:
-    """Add up the questions that judges were asked, those that failed included.
+    """Add up what models were asked, what failed included: labels of judges, and questions of those that write them.
 
     Args:
-        store: holds the judgments.
+        store: holds the answers.
         policy_name: only questions under this policy, in any of its versions; None for all.
 
     Returns:
-        One dict a (policy, judge, purpose, day), the oldest first: policy, stage (1-based: where the judge stood when
-        it was last used; None: alone, or long ago), judge_id, model, base_url, purpose
-        ('judge', or 'calibrate' for repeated questions), day (UTC), calls, failed (calls without a usable answer),
-        prompt_tokens (cached ones included), cached_tokens, completion_tokens (reasoning ones included),
+        One dict a (policy, model, purpose, day), the oldest first: policy, stage (1-based: where the judge stood when
+        it was last used; None: alone, or long ago), judge_id, model, base_url, purpose ('judge', 'calibrate' for
+        repeated questions, or 'synthesize', which has no judge_id), day (UTC), calls, failed (calls without a usable
+        answer), prompt_tokens (cached ones included), cached_tokens, completion_tokens (reasoning ones included),
         reasoning_tokens, cost_usd (of the calls with a known price), unpriced (answered calls without one), seconds
         (waited for answers, summed over calls). A policy that only shares its question with another is named with it.
     """
     return store.rows(
         _ASKED
         + """
-        SELECT coalesce(policy, labelling_fingerprint) AS policy, stage, judge_id, config ->> '$.model' AS model,
-               config ->> '$.base_url' AS base_url, purpose, CAST(CAST(asked_at AS DATE) AS VARCHAR) AS day,
+        SELECT coalesce(policy, labelling_fingerprint) AS policy, stage, judge_id,
+               coalesce(config, writer) ->> '$.model' AS model,
+               coalesce(config, writer) ->> '$.base_url' AS base_url,
+               purpose, CAST(CAST(asked_at AS DATE) AS VARCHAR) AS day,
                count(*) AS calls, count(*) FILTER (failed) AS failed,
                CAST(coalesce(sum(prompt_tokens), 0) AS BIGINT) AS prompt_tokens,
                CAST(coalesce(sum(cached_tokens), 0) AS BIGINT) AS cached_tokens,

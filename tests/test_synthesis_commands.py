@@ -45,6 +45,17 @@ def test_what_is_missing_is_named_with_the_command_to_run(workspace: Path) -> No
     assert "Invalid value" in run("synthesize", *POLICY, "--for", "fun", cwd=workspace, status=2).stderr
 
 
+def test_without_an_accepted_question_nothing_is_there_to_mine(workspace: Path) -> None:
+    (workspace / "log.jsonl").write_text(log_lines(3))
+    run("policy", "add", "policies/example.yaml", cwd=workspace)
+    run("import", "log.jsonl", cwd=workspace)
+    with serving(lambda call: answer(call) if is_writing(call) else labelled("does-not-answer")) as stub:
+        asked = ("--for", "evaluation", "--count", 1, "--model", "m", "--base-url", stub.url)
+        done = run("synthesize", *POLICY, *asked, cwd=workspace)
+    assert "No question was accepted" in done.stderr
+    assert "uncited mine" not in done.stderr
+
+
 def test_both_go_through_and_speak_json(workspace: Path) -> None:
     (workspace / "log.jsonl").write_text(log_lines(12))
     run("policy", "add", "policies/example.yaml", cwd=workspace)

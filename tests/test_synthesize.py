@@ -20,6 +20,7 @@ from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, add_interactions
+from store.judge_costs import judge_costs
 from store.policies import Policy, add_policy
 from store.synthetic import Purpose, synthetic_counts, synthetic_purposes
 from store.workspace import JudgeSettings, MineSettings, Price, SynthesisSettings
@@ -379,6 +380,26 @@ def test_a_dense_model_finds_chunks_too_and_its_rank_is_kept(store: Store, minil
     rows = store.rows("SELECT dense_rank, dense_model FROM round_trips")
     assert {row["dense_rank"] for row in rows} == {1}
     assert all("@" in str(row["dense_model"]) for row in rows)
+
+
+def test_answers_of_the_judge_that_cannot_be_used_are_counted_and_accept_nothing(store: Store) -> None:
+    policy = fill(store, 3)
+    with serving(lambda call: answer(call) if is_writing(call) else completion("no idea")) as stub:
+        result = run(store, policy, stub, count=2)
+    assert result.accepted == 0
+    assert result.judge_errors == {"malformed": 3}
+    assert result.not_accepted["no usable answer of the judge: malformed"] == 3
+
+
+def test_what_it_cost_to_write_questions_is_among_the_costs(store: Store) -> None:
+    policy = fill(store)
+    with serving(answer) as stub:
+        result = run(store, policy, stub, count=2, prices={"m": PRICE})
+    rows = {row["purpose"]: row for row in judge_costs(store, policy.name)}
+    assert (rows["synthesize"]["model"], rows["synthesize"]["calls"]) == ("m", result.written.requests)
+    assert rows["synthesize"]["cost_usd"] == pytest.approx(result.written.cost_usd)
+    assert sum(float(str(row["cost_usd"])) for row in rows.values()) == pytest.approx(result.cost_usd)
+    assert judge_costs(store, "other") == []
 
 
 def test_counts_tell_what_became_of_everything(store: Store) -> None:
