@@ -36,13 +36,14 @@ def monitor(
     quiet: QuietOption = False,
 ) -> None:
     """Judge a share of new traffic, and tell precision over time and what to look at in the weekly review."""
-    from labeling.monitor import estimate_monitoring
+    from labeling.monitor import check_segments, estimate_monitoring
     from labeling.monitor import report as measure
     from labeling.monitor_plot import draw
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         settings, chosen, out = session.workspace.settings, session.policy(policy), session.out
         judge = judge_settings(settings.judge, model, base_url, None)
+        check_segments(session.store, by)
         if dry_run:
             estimate = estimate_monitoring(session.store, chosen, judge, settings.prices, share=share, depth=depth)
             if not out.json(estimate):

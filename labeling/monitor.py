@@ -1,6 +1,7 @@
 """Precision over time: a share of new traffic is judged, and what was found poor becomes the agenda of a review."""
 
 import contextlib
+import difflib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +16,17 @@ from labeling.prevalence import Prevalence, prevalence
 from labeling.query_bootstrap import CONFIDENCE, RESAMPLES, Estimate, QuerySums
 from store.audits import sample_of_all
 from store.database import Store
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
 from store.labels import Resolution
-from store.monitor import Monitored, Shown, draw_traffic, monitor_seed, monitored_interactions, traffic
+from store.monitor import Monitored, Shown, draw_traffic, logged_fields, monitor_seed, monitored_interactions, traffic
 from store.policies import Policy
 from store.progress import Progress, silent
 from store.segments import in_order, largest, segment_of
 from store.workspace import JudgeSettings, Price
 
 Per = Literal["day", "week", "month"]
+
+_SHOWN_FIELDS = 20
 
 
 class Precision(NamedTuple):
@@ -156,6 +159,23 @@ def estimate_monitoring(
 def waiting_pairs(drawn: Sequence[Monitored]) -> list[str]:
     """Return the pairs that a judge has still to settle."""
     return sorted({shown.asked for one in drawn for shown in one.shown if _waits(shown)})
+
+
+def check_segments(store: Store, by: str) -> None:
+    """Refuse a field that makes no segments, before anything is paid for.
+
+    Raises:
+        UsageError: it is neither `length` nor `source` nor a field that any line of the logs held.
+    """
+    known = ["length", "source", *logged_fields(store)]
+    if by not in known:
+        near = difflib.get_close_matches(by, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        shown = ", ".join(known[:_SHOWN_FIELDS]) + (" ..." if len(known) > _SHOWN_FIELDS else "")
+        raise UsageError(
+            f"--by {by}: no line of the logs holds {by}{meant} (there are {shown})",
+            hint="uncited monitor --policy NAME --by length",
+        )
 
 
 def report(

@@ -82,6 +82,13 @@ def traffic(store: Store, policy_name: str) -> Traffic:
     return Traffic(int(str(row["new"])), int(str(row["not_mined"])))
 
 
+def logged_fields(store: Store) -> list[str]:
+    """Return the fields that lines of the logs held beside those of the format, in the order of the alphabet."""
+    # Under these two stand the further keys of chunks and of signals.
+    rows = store.rows("SELECT DISTINCT unnest(json_keys(extra)) AS field FROM interactions WHERE extra <> '{}'")
+    return sorted({str(row["field"]) for row in rows} - {"retrieved", "signals"})
+
+
 def monitor_seed(store: Store, policy_name: str) -> str | None:
     """Return the seed of the draws under a policy; None before the first one."""
     seed = store.scalar("SELECT seed FROM monitored WHERE policy_name = ? LIMIT 1", [policy_name])

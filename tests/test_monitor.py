@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.monitor import draw_and_judge, estimate_monitoring, period_of, report
+from labeling.monitor import check_segments, draw_and_judge, estimate_monitoring, period_of, report
 from labeling.monitor_plot import draw
 from mining.candidates import mine
 from store.database import Store
@@ -217,6 +217,15 @@ def test_kinds_of_query_are_told_apart(store: Store, by: str, names: list[str]) 
     assert [segment.name for segment in found.segments] == names
     assert sum(segment.interactions for segment in found.segments) == 3
     assert set(found.by_segment) == set(names)
+
+
+def test_a_kind_that_no_log_tells_is_refused_with_those_that_it_tells(store: Store) -> None:
+    log(store, asked("two words", (True,), extra=json.dumps({"language": "de", "retrieved": {"1": {"lang": "x"}}})))
+    for by in ("length", "source", "language"):
+        check_segments(store, by)
+    with pytest.raises(UsageError, match=r"did you mean language\? \(there are length, source, language\)") as refused:
+        check_segments(store, "langauge")
+    assert refused.value.hint
 
 
 def test_many_kinds_are_cut_to_the_largest(store: Store) -> None:
