@@ -113,6 +113,16 @@ def test_a_claim_that_does_not_survive_the_correction_says_so() -> None:
     assert verdicts(0, 12)["nDCG@10"] == "loss"
 
 
+def test_a_query_for_which_nothing_is_found_counts_as_zero() -> None:
+    qrels = {"found": {"a": 1}, "not": {"a": 1}}
+    assert per_query(qrels, {"found": {"a": 1.0}, "not": {}}, ["found", "not"])[:, [0, -2, -1]].tolist() == [
+        [1, 1, 1],
+        [0, 0, 1],
+    ]
+    assert per_query(qrels, {"not": {}}, ["not"])[0, -1] == 1
+    assert per_query(qrels, {}, []).shape == (0, len(METRICS) + 1)
+
+
 def test_grades_count_for_ndcg_only() -> None:
     run = {"q": {"fair": 0.9, "best": 0.8, "poor": 0.7}}
     qrels = {"q": {"best": 1, "fair": 1, "poor": 0}}

@@ -48,6 +48,8 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
 def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | None = None) -> "npt.NDArray[np.float64]":
     """Return one row a query: the metrics in the order of `METRICS`, then Judged@10.
 
+    Where nothing was retrieved, the metrics are 0, and Judged@10 is 1: nothing in the list lacks a label.
+
     Args:
         qrels: relevance, 1 or 0; a chunk that is not there has no label and is not relevant.
         run: what was retrieved, or put in order.
@@ -58,16 +60,17 @@ def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | No
     import numpy as np
 
     values = np.zeros((len(queries), len(METRICS) + 1))
-    if not queries:
+    row = {query: i for i, query in enumerate(queries) if run[query]}
+    values[[i for i, query in enumerate(queries) if not run[query]], -1] = 1
+    if not row:
         return values
     measures = [ir_measures.parse_measure(name) for name in (*METRICS.values(), _JUDGED)]
     graded = measures[list(METRICS).index(_GRADED)]
-    row = {query: i for i, query in enumerate(queries)}
     column = {measure: i for i, measure in enumerate(measures)}
-    found = {query: dict(run[query]) for query in queries}
+    found = {query: dict(run[query]) for query in row}
     asked = [(measures, qrels)] if grades is None else [(measures, qrels), ([graded], grades)]
     for some, relevance in asked:
-        told = {query: dict(relevance[query]) for query in queries}
+        told = {query: dict(relevance[query]) for query in row}
         for one in ir_measures.iter_calc(some, told, found):
             values[row[one.query_id], column[one.measure]] = one.value
     return values
