@@ -96,6 +96,9 @@ def train(
     negatives: Annotated[int, typer.Option(help="Hard negatives a row.")] = 1,
     matryoshka: Annotated[str, typer.Option(help="Lengths at which embeddings should do, such as 256,128,64.")] = "",
     guide: Annotated[str, typer.Option(help="Model that guides the loss gist; default: the base model.")] = "",
+    teacher: Annotated[
+        str, typer.Option(help="Learn from the scores of this reranker (folder or name), or of the judge: judge.")
+    ] = "",
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     validation_share: Annotated[
         float, typer.Option(help="Share of the train queries held back to choose the best weights; 0 for none.")
@@ -118,6 +121,7 @@ def train(
     from store.builds import note_output
     from train.recipe import Recipe
     from train.tasks import read_training_splits
+    from train.teacher import with_teacher
     from train.trainer import train as train_model
 
     recipe = Recipe(
@@ -132,6 +136,7 @@ def train(
         negatives=negatives,
         matryoshka=_lengths(matryoshka),
         guide=guide,
+        teacher=teacher,
         max_steps=max_steps,
         validation_share=validation_share,
         patience=patience,
@@ -144,6 +149,9 @@ def train(
     with opened(workspace, as_json=json, quiet=quiet) as session:
         builds = [session.build(name, build_id) for name in names]
         splits = read_training_splits(session.store, builds)
+        if teacher:
+            with session.out.progress() as bar:
+                splits = [with_teacher(session.store, split, teacher, progress=bar) for split in splits]
         folder = out_dir or session.workspace.joint_model_folder(
             {name: build.build_id for name, build in zip(names, builds, strict=True)}, kind
         )

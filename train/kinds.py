@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ CLASSES: Mapping[Kind, str] = {
 
 # Weights of the regularizers of SPLADE, which keep vectors sparse (Lassance and Clinchant 2022, arXiv 2207.03834).
 _DOCUMENT_FLOPS, _QUERY_FLOPS = 3e-5, 5e-5
+_COSINE_SCALE = 20.0  # of cosines taken for logits, as in the ranking losses
 _TRIPLET_MARGIN = 0.2  # of cosine distances, which go from 0 to 2
 
 
@@ -99,12 +101,17 @@ def make_loss(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401 (four 
 
 def _of_bi_encoder(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     from sentence_transformers.sentence_transformer import losses
+    from sentence_transformers.util import pairwise_cos_sim
 
     if recipe.loss == "gist":
         return losses.GISTEmbedLoss(model, guide=load("bi-encoder", recipe.guide))
     if recipe.loss == "triplet":
         cosine = losses.TripletDistanceMetric.COSINE
         return losses.TripletLoss(model, distance_metric=cosine, triplet_margin=_TRIPLET_MARGIN)
+    if recipe.loss == "margin-mse":
+        return losses.MarginMSELoss(model, similarity_fct=pairwise_cos_sim)
+    if recipe.loss == "distill-kl":
+        return losses.DistillKLDivLoss(model, similarity_fct=lambda a, b: _COSINE_SCALE * pairwise_cos_sim(a, b))
     if recipe.loss == "cosine":
         return losses.CosineSimilarityLoss(model)
     if recipe.loss == "cached-multiple-negatives":
@@ -125,6 +132,10 @@ def _of_reranker(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
 def _of_multi_vector(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     from sentence_transformers.multi_vector_encoder import losses
 
+    if recipe.loss == "margin-mse":
+        return losses.MultiVectorMarginMSELoss(model)
+    if recipe.loss == "distill-kl":
+        return losses.MultiVectorDistillKLDivLoss(model)
     if recipe.loss == "cached-multiple-negatives":
         return losses.CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size)
     return losses.MultiVectorMultipleNegativesRankingLoss(model)
@@ -134,7 +145,11 @@ def _of_sparse(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     """Regularize as the architecture asks: SPLADE by FLOPS, a sparse autoencoder (CSR) by reconstruction."""
     from sentence_transformers.sparse_encoder import losses
 
-    ranking = losses.SparseMultipleNegativesRankingLoss(model)
+    ranking = {
+        "multiple-negatives": losses.SparseMultipleNegativesRankingLoss,
+        "margin-mse": losses.SparseMarginMSELoss,
+        "distill-kl": partial(losses.SparseDistillKLDivLoss, temperature=1.0),
+    }[recipe.loss](model)
     if any(type(module).__name__ == "SparseAutoEncoder" for module in model):
         return losses.CSRLoss(model, loss=ranking)
     return losses.SpladeLoss(

@@ -16,14 +16,16 @@ class Loss:
     """What a loss reads: rows of which shape, and whether the other rows of a batch serve as negatives.
 
     `tuples` are an anchor, a positive and hard negatives; `pairs` an anchor, a chunk and how relevant it is, from 0 to
-    1; `lists` an anchor with all its labelled chunks.
+    1; `lists` an anchor with all its labelled chunks. What `distills` reads a teacher's scores besides.
     """
 
     shape: Shape
     in_batch: bool = False
+    distills: bool = False
 
 
 _IN_BATCH = Loss("tuples", in_batch=True)
+_DISTILLATION = {"margin-mse": Loss("tuples", distills=True), "distill-kl": Loss("tuples", distills=True)}
 
 # The first loss of each kind is its default.
 LOSSES: Mapping[Kind, Mapping[str, Loss]] = {
@@ -33,14 +35,15 @@ LOSSES: Mapping[Kind, Mapping[str, Loss]] = {
         "gist": _IN_BATCH,
         "triplet": Loss("tuples"),
         "cosine": Loss("pairs"),
+        **_DISTILLATION,
     },
     "reranker": {
         "binary-cross-entropy": Loss("pairs"),
         "lambda": Loss("lists"),
         "listwise": Loss("lists"),
     },
-    "multi-vector": {"multiple-negatives": _IN_BATCH, "cached-multiple-negatives": _IN_BATCH},
-    "sparse": {"multiple-negatives": _IN_BATCH},
+    "multi-vector": {"multiple-negatives": _IN_BATCH, "cached-multiple-negatives": _IN_BATCH, **_DISTILLATION},
+    "sparse": {"multiple-negatives": _IN_BATCH, **_DISTILLATION},
 }
 
 BASE_MODELS: Mapping[Kind, str] = {
@@ -53,6 +56,9 @@ BASE_MODELS: Mapping[Kind, str] = {
 # Longer texts are cut for training only: attention grows with the square of the length, and the start of a chunk
 # nearly always says what it is about. The saved model reads as much as its base does.
 MAX_TOKENS = 512
+
+JUDGE = "judge"  # as a teacher
+_SOFTENED = "binary-cross-entropy"  # takes labels, and a teacher's probabilities in their place
 
 _SINGLE_NEGATIVE = ("triplet",)  # losses that take one negative a row
 
@@ -74,6 +80,9 @@ class Recipe:
     `validation_share` of the queries are not trained on: they choose the checkpoint that is kept (`train.validation`).
     After `patience` validations in a row that are no better than the best before, training ends early; None: never.
 
+    `teacher` is a reranker, by folder or hub name, or "judge": its scores are what the losses of distillation, and
+    binary cross-entropy, come near (`train.teacher`).
+
     `weights` say how often rows are seen in an epoch: 2 is twice, 0.5 in every other one, 0 never. A name stands for a
     policy, a source of labels (human, judge, propagated), a kind of chunk, or "synthetic" for questions that a model
     wrote; a row that several name is seen as often as their product. What is not named has the weight 1.
@@ -90,6 +99,7 @@ class Recipe:
     negatives: int = 1
     matryoshka: tuple[int, ...] = ()
     guide: str = ""
+    teacher: str = ""
     max_steps: int | None = None
     validation_share: float = 0.0
     patience: int | None = None
@@ -105,7 +115,8 @@ class Recipe:
         if self.kind not in get_args(Kind):
             raise UsageError(f"no kind of model is called {self.kind!r}; there are {', '.join(get_args(Kind))}")
         losses = LOSSES[self.kind]
-        loss = self.loss or next(iter(losses))
+        distilling = next((name for name, loss in losses.items() if loss.distills), "") if self.teacher else ""
+        loss = self.loss or distilling or next(iter(losses))
         if loss not in losses:
             raise UsageError(
                 f"a {self.kind} is not trained with the loss {loss!r}; there are {', '.join(losses)}",
@@ -130,6 +141,7 @@ class Recipe:
             "negatives": self.reads.shape != "tuples",
             "matryoshka": not self.matryoshka,
             "guide": not self.guide,
+            "teacher": not self.teacher,
             "max_steps": self.max_steps is None,
             "validation_share": not self.validation_share,
             "patience": self.patience is None,
@@ -170,3 +182,7 @@ def _check_combination(recipe: Recipe, loss: str) -> None:
         raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
     if recipe.guide and loss != "gist":
         raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")
+    if LOSSES[recipe.kind][loss].distills and not recipe.teacher:
+        raise UsageError(f"the loss {loss!r} learns from the scores of a teacher", hint="--teacher RERANKER or judge")
+    if recipe.teacher and not (LOSSES[recipe.kind][loss].distills or loss == _SOFTENED):
+        raise UsageError(f"the loss {loss!r} learns from no teacher", hint="leave out --teacher, or --loss margin-mse")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,15 @@ class TrainingSplit:
     """The train split of a build, in memory, so that the database can be closed before the long part begins.
 
     `triplets` has the columns anchor_id, positive_id, negative_id, anchor, positive, negative; `labels` those of
-    `store.training_rows.training_labels`. `provenance` says where it all comes from, as `run.json` keeps it.
+    `store.training_rows.training_labels`. `provenance` says where it all comes from, as `run.json` keeps it. `scores`
+    are those of a teacher by anchor and chunk id, as logits (see `train.teacher`); empty without one.
     """
 
     build_id: str
     triplets: pa.Table
     labels: pa.Table
     provenance: Mapping[str, object] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,25 @@ def _tuples(split: TrainingSplit, recipe: Recipe) -> Rows:
             ids.append((anchor, (positive, *row)))
             for name, text in zip(columns, (anchor, positive, *row), strict=True):
                 columns[name].append(texts[text])
+    if recipe.reads.distills:
+        columns["label"] = [_taught(split, recipe, anchor, chunks) for anchor, chunks in ids]
     pairs = [(anchor, chunks[0]) for anchor, chunks in ids]
     return Rows(columns, _apart(split, ids) if recipe.reads.in_batch else (), pairs)
+
+
+def _taught(split: TrainingSplit, recipe: Recipe, anchor: str, chunks: Sequence[str]) -> list[float]:
+    """Return the teacher's scores of a row on the scale of the model that learns from them.
+
+    Margins of cosines are at most 2, those of logits are not: for a bi-encoder they are those of probabilities.
+    """
+    logits = [split.scores[anchor, chunk] for chunk in chunks]
+    of_cosines = recipe.kind == "bi-encoder" and recipe.loss == "margin-mse"
+    return [probability(logit) for logit in logits] if of_cosines else logits
+
+
+def probability(logit: float) -> float:
+    """Return the logistic function of a logit."""
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
 def _apart(split: TrainingSplit, ids: Sequence[tuple[str, tuple[str, ...]]]) -> list[Meets]:
@@ -141,13 +161,12 @@ def _apart(split: TrainingSplit, ids: Sequence[tuple[str, tuple[str, ...]]]) -> 
 
 def _pairs(split: TrainingSplit, recipe: Recipe) -> Rows:
     labels = split.labels
+    pairs = list(zip(labels["anchor_id"].to_pylist(), labels["chunk_id"].to_pylist(), strict=True))
+    relevance = labels["relevance"].to_pylist()
+    if recipe.teacher:
+        relevance = [probability(split.scores[pair]) for pair in pairs]
     return Rows(
-        {
-            ANCHOR: labels["anchor"].to_pylist(),
-            "chunk": labels["chunk"].to_pylist(),
-            "label": labels["relevance"].to_pylist(),
-        },
-        pairs=list(zip(labels["anchor_id"].to_pylist(), labels["chunk_id"].to_pylist(), strict=True)),
+        {ANCHOR: labels["anchor"].to_pylist(), "chunk": labels["chunk"].to_pylist(), "label": relevance}, pairs=pairs
     )
 
 

@@ -19,7 +19,7 @@ from train.advice import advice
 from train.batches import apart_sampler
 from train.kinds import load, make_loss, trainer_classes
 from train.models import computes_in_bfloat16, quiet
-from train.recipe import MAX_TOKENS, Recipe
+from train.recipe import JUDGE, MAX_TOKENS, Recipe
 from train.rows import Rows, TrainingSplit, rows_for
 from train.run_folder import checkpoints, finished_run, save_run, unfinished_folder
 from train.runs import RUN_FILE as RUN_FILE
@@ -95,6 +95,7 @@ def train(
         **recipe.settings(),
         "base_model_is": model_name(recipe.base_model),
         **({"guide_is": model_name(recipe.guide)} if recipe.guide else {}),
+        **({"teacher_is": model_name(recipe.teacher)} if recipe.teacher not in ("", JUDGE) else {}),
         "rows": data.rows.count,
         "rows_sha256": data.rows.fingerprint(),
     }
