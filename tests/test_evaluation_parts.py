@@ -13,7 +13,7 @@ from store.progress import silent
 from tests.labelled_store import distinct, fill, judge, log, question, review
 from tests.test_evaluate import held_out
 from train.evaluate import compare
-from train.evaluation import Cost, Evaluation
+from train.evaluation import Cost, Evaluation, Ranking
 from train.evaluation_file import evaluation_file, read_evaluation, write_evaluation
 from train.held_out import HeldOut, read_held_out
 from train.kinds import load
@@ -24,6 +24,7 @@ from train.ranking import BM25, Ranked, rank_with_all
 from train.seeds import check_runs
 from train.slices import slices
 from train.triplets import build
+from train.warnings import warnings
 
 NOTHING = Cost("none", 0, None, None, None)
 ANIMALS = ["cat", "dog", "owl", "whale", "horse", "spider", "eagle", "salmon"]
@@ -227,6 +228,8 @@ def test_the_test_split_knows_kinds_sources_segments_and_grades(store: Store, mo
     assert read_held_out(store, build(store, graded).build, by="source").segments == {
         "query source": dict.fromkeys(test.queries, "not given")
     }
+    with pytest.raises(UsageError, match="--by colour: no line of the logs holds colour"):
+        read_held_out(store, build(store, graded).build, by="colour")
 
 
 def test_the_judge_that_labelled_both_splits_is_named(store: Store) -> None:
@@ -262,6 +265,15 @@ def test_runs_with_other_seeds_differ_in_nothing_else(tmp_path: Path) -> None:
         check_runs([*three, record(tmp_path / "other", seed=4, loss="cosine")])
     with pytest.raises(MissingError, match="holds no run of"):
         check_runs([*three, tmp_path])
+
+
+def test_a_model_of_another_build_is_named_since_it_may_know_the_test_queries(tmp_path: Path) -> None:
+    nothing = Ranking(9, 9, (), {})
+    test = held_out({"q": {"c": 1}}, {"c": ""}, human_labels=1)
+    models = {"base": "org/base", "own": str(record(tmp_path / "own", seed=0)), "tuned": str(tmp_path / "own")}
+    assert warnings(test, nothing, models) == ()
+    (found,) = warnings(test._replace(build_id="build_2"), nothing, {"base": "org/base", "tuned": models["tuned"]})
+    assert found.startswith("tuned was trained on another build (build_1)")
 
 
 def test_models_line_up_from_what_the_run_says(tmp_path: Path, minilm: str) -> None:

@@ -107,7 +107,7 @@ def compare(
         human_share=test.human_labels / labels,
         left_out=len(test.queries) - len(wanted),
         pool=len(test.pool),
-        warnings=warnings(test, ranking),
+        warnings=warnings(test, ranking, models),
         settings={"seed": seed, "named_beforehand": list(named), "sizes": list(sizes), "runs": list(runs)},
     )
 

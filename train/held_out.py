@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from store.builds import Build, build_labels, build_pool
 from store.database import Store
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
+from store.monitor import logged_fields
 from store.policies import get_policy_by_id
 from store.synthetic import synthetic_purposes
 from store.test_split import chunk_kinds, judges_of_both_splits, query_segments
@@ -50,9 +51,12 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
 
     Raises:
         MissingError: the build has no test query with a positive.
+        UsageError: no line of the logs holds the field `by`.
     """
     import pyarrow.compute as pc
 
+    if by not in ("length", "source", *logged_fields(store)):
+        raise UsageError(f"--by {by}: no line of the logs holds {by}", hint="--by length")
     labels = build_labels(store, build.build_id)
     rows = labels.filter(pc.equal(labels["split"], "test")).to_pylist()
     if not any(row["role"] == "positive" for row in rows):
