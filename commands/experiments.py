@@ -229,24 +229,31 @@ def _print_ablation(out: "Output", ablation: "Ablation") -> None:
     for arm in ablation.arms:
         false = f"{arm.relevant} of {arm.known}" if arm.known else ""
         value = arm.value.value if arm.value else None
-        said = arm.unavailable or (_said(arm.against_naive) if arm.against_naive else "")
-        rows.append((arm.name, arm.available, arm.queries, false, value, said))
-    columns = ("negatives", "triplets", "queries", "relevant of labelled", ablation.metric, "against naive")
+        gain = arm.against_naive
+        interval = "" if gain is None or gain.low is None else f"{gain.low:+.3f} to {gain.high:+.3f}"
+        rows.append((arm.name, arm.queries, false, value, f"{gain.value:+.3f}" if gain else "", interval))
+    columns = ("negatives", "queries", "relevant", ablation.metric, "over naive", "interval")
     out.table(f"{ablation.triplets:,} triplets in each arm", columns, rows)
     for arm in ablation.arms:
-        out.line(f"{arm.name}: {arm.what}")
-    out.line(f"Before training: {_with_interval(ablation.base)}. The intervals against naive hold all together.")
+        said = f"not trained: {arm.unavailable}" if arm.unavailable else ""
+        verdict = said or (arm.against_naive.verdict if arm.against_naive else "what the others are compared with")
+        out.line(f"{arm.name}: {arm.what} ({arm.available:,} triplets): {verdict}")
+    out.line(f"Before training: {_with_interval(ablation.base)}. The intervals over naive hold all together.")
     _print_measured_on(out, ablation.test, len(ablation.seeds))
 
 
 def _print_sweep(out: "Output", sweep: "Sweep") -> None:
+    models = list(dict.fromkeys(tried.model for tried in sweep.tried))
     rows = []
     for tried in sweep.tried:
-        reached = (tried.value.value, _interval(tried.value), tried.base, tried.seconds)
-        rows.append((tried.model, tried.loss, f"{tried.learning_rate:g}", tried.negatives, *reached))
-    columns = ("model", "loss", "learning rate", "negatives", sweep.metric, "95 % interval", "before", "seconds")
+        reached = (tried.value.value, _interval(tried.value), tried.base, round(tried.seconds))
+        named = (models.index(tried.model) + 1, tried.loss, f"{tried.learning_rate:g}", tried.negatives)
+        rows.append((*named, *reached))
+    columns = ("model", "loss", "rate", "neg.", sweep.metric, "95 % interval", "before", "s")
     held = sweep.validation
     out.table(f"On {held.queries} validation queries in {held.groups} groups, best first", columns, rows)
+    for number, model in enumerate(models, start=1):
+        out.line(f"Model {number}: {model}")
     out.line(f"Winner: {sweep.tried[0].name}. On the test queries: {_with_interval(sweep.on_test)}")
     out.line(f"Against its base model there: {_said(sweep.gain)}")
     _print_measured_on(out, sweep.test, len(sweep.seeds))

@@ -1,0 +1,229 @@
+"""Learning curve, label ablation and sweep: the statistics, what is trained on, and that nothing is trained twice."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from store.database import Store
+from store.errors import InvalidDataError, MissingError, UsageError
+from tests.constructed_tasks import tastes
+from tests.labelled_store import POLICY, fill
+from tests.training import split_of
+from train import trials
+from train.ablation import Ablation
+from train.arms import Triplet
+from train.crossed import Crossed
+from train.experiments import Estimate, read_result, result_file, write_result
+from train.held_out import HeldOut, read_held_out
+from train.learning_curve import LearningCurve, _law, _order, _part, default_sizes, learning_curve
+from train.power_law import fit_power_law, law_at
+from train.recipe import Recipe
+from train.rows import TrainingSplit, read_training_split
+from train.triplets import build
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def nothing_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbid training and measuring."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a model was trained or measured")
+
+    monkeypatch.setattr(trials, "train", fail)
+    monkeypatch.setattr(trials, "load", fail)
+
+
+# Intervals over queries and seeds
+
+
+def measured(rng: np.random.Generator, groups: int, seeds: int, *, query: float, seed: float, both: float) -> Crossed:
+    """Draw values with true mean zero and stated standard deviations: of queries, of seeds, and of the two together."""
+    values = query * rng.normal(size=(groups, 1, 1)) + seed * rng.normal(size=(1, seeds, 1))
+    return Crossed(values + both * rng.normal(size=(groups, seeds, 1)), [str(i) for i in range(groups)])
+
+
+@pytest.mark.parametrize(("query", "seed", "both"), [(1, 0, 1), (1, 0.3, 1), (0.5, 0.1, 1), (1, 0, 0)])
+def test_intervals_cover_the_truth_whether_queries_or_seeds_scatter(
+    query: float, seed: float, both: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.crossed.RESAMPLES", 500)
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(150):
+        found = measured(rng, 25, 3, query=query, seed=seed, both=both)
+        low, high = found.bounds(found.draws[:, 0]) or (math.nan, math.nan)
+        covered += low <= 0 <= high
+    assert covered / 150 >= 0.9
+
+
+def test_leaving_the_seeds_out_would_claim_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.crossed.RESAMPLES", 500)
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(150):
+        values = 0.5 * rng.normal(size=(25, 1, 1)) + 0.5 * rng.normal(size=(1, 3, 1)) + np.zeros((25, 3, 1))
+        found = Crossed(values.mean(axis=1, keepdims=True), [str(i) for i in range(25)])
+        low, high = found.bounds(found.draws[:, 0]) or (math.nan, math.nan)
+        covered += low <= 0 <= high
+    assert covered / 150 < 0.8
+
+
+def test_columns_see_the_same_draws_and_more_questions_widen() -> None:
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.uniform(size=(12, 3, 1)), 2, axis=2)
+    values[:, :, 1] += 0.1
+    found = Crossed(values, [f"g{i // 2}" for i in range(12)])
+    gain = found.gain(1, 0)
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert gain.verdict == "gain"
+    assert found.gain(0, 0).verdict.startswith("no claim")
+    one, four = found.bounds(found.draws[:, 0]), found.bounds(found.draws[:, 0], questions=4)
+    assert one
+    assert four
+    assert four[0] < one[0] < one[1] < four[1]
+    alone = Crossed(values[:2], ["g", "g"])
+    assert (alone.estimate(0).low, alone.gain(1, 0).verdict) == (None, "no claim (too few queries for an interval)")
+
+
+# The law
+
+
+def test_a_law_is_found_again_and_what_gets_worse_stays_worse() -> None:
+    sizes = [100, 200, 400, 800, 1600]
+    errors = np.array([[0.2 + 3 * n**-0.5 for n in sizes], [0.5 + 0.01 * i for i in range(5)], [8 / n for n in sizes]])
+    laws = fit_power_law(sizes, errors)
+    assert laws[0] == pytest.approx([0.2, 3, 0.5], abs=1e-6)
+    assert law_at(laws, 6400)[0] == pytest.approx(0.2 + 3 / 80)
+    assert laws[1][1] < 0, "an error that grows is given a law that grows"
+    assert (laws[:, 0] >= 0).all()
+
+
+def crossed_curve(errors: Sequence[float], noise: float = 0.002) -> Crossed:
+    rng = np.random.default_rng(1)
+    level = 0.05 * rng.normal(size=(40, 1, 1))
+    values = 1 - np.array(errors)[None, None, :] + level + noise * rng.normal(size=(40, 3, len(errors)))
+    return Crossed(values, [str(i) for i in range(40)])
+
+
+def test_a_law_that_holds_says_what_more_labels_would_buy() -> None:
+    sizes = [100, 200, 500, 1000, 2000]
+    law, why_not, ahead = _law(crossed_curve([0.3 + 4 * n**-0.6 for n in sizes]), sizes)
+    assert law
+    assert not why_not
+    assert [forecast.examples for forecast in ahead] == [4000, 8000]
+    true = 4 * 2000**-0.6 - 4 * 4000**-0.6
+    gain = ahead[0].gain
+    assert gain.low is not None
+    assert gain.high is not None
+    assert gain.low < true < gain.high
+    assert gain.verdict == "gain"
+    assert 1 - law.metric(4000) == pytest.approx(0.3 + 4 * 4000**-0.6, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("errors", "sizes", "why"),
+    [
+        ([0.5, 0.4, 0.3], [100, 200, 400], "3 sizes are too few"),
+        ([0.5, 0.5, 0.5, 0.5], [100, 200, 400, 800], "no claim"),
+        ([0.3, 0.4, 0.5, 0.6], [100, 200, 400, 800], "a loss"),
+        ([0.6, 0.6, 0.55, 0.05], [100, 200, 400, 800], "it would miss the point at"),
+    ],
+)
+def test_a_law_is_refused_where_it_would_say_nothing(errors: list[float], sizes: list[int], why: str) -> None:
+    law, why_not, ahead = _law(crossed_curve(errors), sizes)
+    assert (law, ahead) == (None, ())
+    assert why in why_not
+
+
+# The learning curve
+
+
+def test_the_sizes_are_round_numbers_or_halves_where_there_are_few() -> None:
+    assert default_sizes(3000) == (100, 200, 500, 1000, 2000)
+    assert default_sizes(160) == (10, 20, 40, 80)
+    assert default_sizes(40) == (10, 20)
+
+
+def test_parts_are_nested_whole_queries_first_and_the_same_each_time() -> None:
+    split = split_of([(f"ask {i}", f"good {i}", f"bad {i} {j}") for i in range(10) for j in range(3)])
+    order = _order(split, 0)
+    parts = [_part(split, order, size) for size in (5, 11, 20)]
+    names = [set(zip(*(p.triplets[c].to_pylist() for c in Triplet._fields), strict=True)) for p in parts]
+    assert [len(some) for some in names] == [5, 11, 20]
+    assert names[0] < names[1] < names[2]
+    assert [len(set(p.triplets["anchor_id"].to_pylist())) for p in parts] == [2, 4, 7]
+    assert all(set(p.labels["anchor_id"].to_pylist()) == set(p.triplets["anchor_id"].to_pylist()) for p in parts)
+    assert parts[0].labels.num_rows == 5 + 2
+    assert _part(split, order, 30) is split
+    assert (order == _order(split, 0)).all()
+    assert (order != _order(split, 1)).any()
+
+
+def curve(split: TrainingSplit, test: HeldOut, minilm: str, folder: Path, **more: object) -> LearningCurve:
+    recipe = Recipe(base_model=minilm, batch_size=8, learning_rate=1e-4)
+    return learning_curve(split, test, recipe, folder=folder, **{"seeds": 1, **more})  # type: ignore[arg-type]
+
+
+def test_a_curve_is_measured_kept_and_not_measured_again(
+    store: Store, minilm: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    tastes(store, 16)
+    built = build(store, POLICY, test_share=0.4).build
+    split, test = read_training_split(store, built), read_held_out(store, built)
+    found = curve(split, test, minilm, tmp_path, sizes=[8])
+    total = split.triplets.num_rows
+    assert [point.examples for point in found.points] == [8, total]
+    assert found.test.human_share == 1
+    assert found.base.value < found.points[-1].value.value + 1e-9
+    assert found.no_law.startswith("2 sizes are too few")
+    file = result_file(tmp_path, "learning-curve", built.build_id)
+    write_result(file, found)
+    assert read_result(file, LearningCurve) == found
+    assert not list((tmp_path / "trials").glob("*.model")), "the models are thrown away"
+    request.getfixturevalue("nothing_trains")
+    assert curve(split, test, minilm, tmp_path, sizes=[8]) == found
+    assert curve(split, test, minilm, tmp_path, sizes=[8], metric="MRR@10").metric == "MRR@10"
+    with pytest.raises(AssertionError, match="was trained"):
+        curve(split, test, minilm, tmp_path, sizes=[9])
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(
+    store: Store, minilm: str, tmp_path: Path, nothing_trains: None
+) -> None:
+    built = build(store, fill(store, 12)).build
+    split, test = read_training_split(store, built), read_held_out(store, built)
+    for wrong, what in (
+        ({"metric": "F1"}, "no metric is called 'F1'"),
+        ({"seeds": 0}, "0 seeds"),
+        ({"sizes": [999]}, "999"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            curve(split, test, minilm, tmp_path, **wrong)
+    with pytest.raises(MissingError, match="a curve takes 16 or more"):
+        curve(split_of([("a", "b", "c")]), test, minilm, tmp_path)
+    alike = test._replace(qrels={query: dict.fromkeys(labels, 1) for query, labels in test.qrels.items()})
+    with pytest.raises(MissingError, match="every order is as good"):
+        curve(split, alike, minilm, tmp_path)
+
+
+def test_a_file_of_another_kind_is_no_result(tmp_path: Path) -> None:
+    assert read_result(tmp_path / "none.json", Ablation) is None
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(InvalidDataError, match="is no result of this version"):
+        read_result(tmp_path / "other.json", Ablation)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_result(tmp_path / "file" / "below.json", Estimate(1, None, None))
