@@ -194,7 +194,7 @@ def sweep(
         out.next(
             f"uncited train --policy {policy}{of_kind} --base-model {best.model} --loss {best.loss}"
             f" --learning-rate {best.learning_rate:g}{several} --epochs {wanted.epochs:g}"
-            f" --batch-size {wanted.batch_size}"
+            f" --batch-size {wanted.batch_size} --validation-share 0"
         )
 
 
