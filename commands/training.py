@@ -99,6 +99,10 @@ def train(
     teacher: Annotated[
         str, typer.Option(help="Learn from the scores of this reranker (folder or name), or of the judge: judge.")
     ] = "",
+    query_prompt: Annotated[
+        str | None, typer.Option(help="Words before each query; default: those that the model wants, if any.")
+    ] = None,
+    chunk_prompt: Annotated[str | None, typer.Option(help="Words before each chunk.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     validation_share: Annotated[
         float, typer.Option(help="Share of the train queries held back to choose the best weights; 0 for none.")
@@ -137,6 +141,8 @@ def train(
         matryoshka=_lengths(matryoshka),
         guide=guide,
         teacher=teacher,
+        query_prompt=query_prompt,
+        chunk_prompt=chunk_prompt,
         max_steps=max_steps,
         validation_share=validation_share,
         patience=patience,
@@ -165,6 +171,8 @@ def train(
         done = "trained" if result.is_new else "was trained before, with the same settings"
         out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
         out.line(_validation_in_words(result.run))
+        if any(prompts := result.run.get("prompts", {}).values()):
+            out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
         compared = f" --base-model {recipe.base_model}" if kind != "reranker" else ""
         of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
         which = f" --model {relative(result.model)}" if out_dir or len(names) > 1 else ""

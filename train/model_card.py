@@ -133,6 +133,7 @@ def _certificate(stated: Mapping[str, Any]) -> str:
 
 def _training(record: Mapping[str, Any]) -> str:
     settings = [(name.replace("_", " "), value) for name, value in record["settings"].items() if name not in _TOLD]
+    settings += [(f"{name} prompt", repr(text)) for name, text in record.get("prompts", {}).items() if text]
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     validation = record.get("validation") or {"why_not": "not recorded"}
     told = (

@@ -83,6 +83,9 @@ class Recipe:
     `teacher` is a reranker, by folder or hub name, or "judge": its scores are what the losses of distillation, and
     binary cross-entropy, come near (`train.teacher`).
 
+    `query_prompt` and `chunk_prompt` stand before each text of their kind, in training and in use; None leaves it to
+    the model (`train.prompts`).
+
     `weights` say how often rows are seen in an epoch: 2 is twice, 0.5 in every other one, 0 never. A name stands for a
     policy, a source of labels (human, judge, propagated), a kind of chunk, or "synthetic" for questions that a model
     wrote; a row that several name is seen as often as their product. What is not named has the weight 1.
@@ -100,6 +103,8 @@ class Recipe:
     matryoshka: tuple[int, ...] = ()
     guide: str = ""
     teacher: str = ""
+    query_prompt: str | None = None
+    chunk_prompt: str | None = None
     max_steps: int | None = None
     validation_share: float = 0.0
     patience: int | None = None
@@ -142,6 +147,8 @@ class Recipe:
             "matryoshka": not self.matryoshka,
             "guide": not self.guide,
             "teacher": not self.teacher,
+            "query_prompt": self.query_prompt is None,
+            "chunk_prompt": self.chunk_prompt is None,
             "max_steps": self.max_steps is None,
             "validation_share": not self.validation_share,
             "patience": self.patience is None,
@@ -186,3 +193,5 @@ def _check_combination(recipe: Recipe, loss: str) -> None:
         raise UsageError(f"the loss {loss!r} learns from the scores of a teacher", hint="--teacher RERANKER or judge")
     if recipe.teacher and not (LOSSES[recipe.kind][loss].distills or loss == _SOFTENED):
         raise UsageError(f"the loss {loss!r} learns from no teacher", hint="leave out --teacher, or --loss margin-mse")
+    if recipe.kind == "reranker" and (recipe.query_prompt is not None or recipe.chunk_prompt is not None):
+        raise UsageError("a reranker reads query and chunk as one, without prompts", hint="leave out the prompts")

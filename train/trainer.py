@@ -19,6 +19,7 @@ from train.advice import advice
 from train.batches import apart_sampler
 from train.kinds import load, make_loss, trainer_classes
 from train.models import computes_in_bfloat16, quiet
+from train.prompts import Prompts, column_prompts, use_prompts
 from train.recipe import JUDGE, MAX_TOKENS, Recipe
 from train.rows import Rows, TrainingSplit, rows_for
 from train.run_folder import checkpoints, finished_run, save_run, unfinished_folder
@@ -38,9 +39,9 @@ _VALIDATIONS = 8  # a run, and one before it begins
 class TrainResult:
     """A trained model: its folder, whether this call trained it, and what `run.json` in the folder says.
 
-    `run` holds build_id, builds (see `train.provenance`), settings, settings_id, versions, environment, precision,
-    device, steps, seconds, losses (a list of [step, loss]), tasks (name, rows, weight; where there are several),
-    validation (see `_validated`), files and model_sha256 (of what was saved). `build_id` is the first build.
+    `run` holds build_id (of the first build), builds (see `train.provenance`), settings, settings_id, versions,
+    environment, precision, device, prompts, steps, seconds, losses (a list of [step, loss]), tasks (name, rows, weight;
+    where there are several), validation (see `_validated`), files and model_sha256 (of what was saved).
     """
 
     model: Path
@@ -142,8 +143,9 @@ def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) ->
     model: Any = load(recipe.kind, recipe.base_model)
     reads = model.max_seq_length
     model.max_seq_length = min(reads or MAX_TOKENS, MAX_TOKENS)
+    prompts = use_prompts(model, recipe)
     saved = checkpoints(unfinished)
-    trainer = _trainer(model, data, recipe, unfinished, progress, is_resumed=bool(saved))
+    trainer = _trainer(model, data, recipe, unfinished, progress, prompts=prompts, is_resumed=bool(saved))
     trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
     model.max_seq_length = reads
     history = trainer.state.log_history
@@ -152,6 +154,7 @@ def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) ->
         "device": model.device.type,
         "versions": {name: version(name) for name in ("uncited", "sentence-transformers", "transformers", "torch")},
         "environment": _environment(model.device),
+        "prompts": prompts._asdict(),
         "steps": trainer.state.global_step,
         "resumed": bool(saved),
         "seconds": round(time.monotonic() - started, 1),
@@ -202,6 +205,7 @@ def _trainer(
     folder: Path,
     progress: Progress,
     *,
+    prompts: Prompts,
     is_resumed: bool,
 ) -> Any:  # noqa: ANN401
     """Make the trainer of sentence-transformers for this kind of model."""
@@ -240,6 +244,7 @@ def _trainer(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        prompts=column_prompts(prompts, list(data.rows.columns)) or None,
         **_saving(data, steps, is_resumed=is_resumed),
     )
     callbacks = [watcher(progress, recipe.learning_rate)]
