@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
+from store.errors import InvalidDataError, MissingError
 
 if TYPE_CHECKING:
     from commands.session import Session
     from store.policies import Policy
     from train.report.contents import Agreed
+    from train.report.look import Look
 
 
 def report(
@@ -26,7 +28,7 @@ def report(
     """Write one page that tells what was trained, on which labels, and whether it helped."""
     from datetime import UTC, datetime
 
-    from printing import Output, relative
+    from printing import Output, plain, relative
     from train.report.contents import gather, newest_run
     from train.report.look import LOOK_FILE, look
     from train.report.page import render
@@ -40,13 +42,17 @@ def report(
         found = gather(store, folder, home.experiments, resolution=home.settings.review.resolution)
         agreement = _agreement(session, found.policy)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: encoding takes a while, and others may want it
-    with out.progress() as bar:
-        seen = None
-        if found.pairs:
-            seen = look(found.pairs, found.base_model, str(folder), kept=folder / LOOK_FILE, progress=bar)
+    seen: Look | str = "No query of the test split has both a relevant chunk and another to compare it with."
+    if found.pairs:
+        try:
+            with out.progress() as bar:
+                seen = look(found.pairs, found.base_model, str(folder), kept=folder / LOOK_FILE, progress=bar)
+        except (MissingError, InvalidDataError) as error:  # all the rest can be told without the models
+            seen = f"The models could not be asked: {error.message}."
+            out.note(seen)
     now = datetime.now(UTC)
     page, drawn = render(found, seen, agreement, written=f"{now.day} {now:%B %Y}")
-    numbers = numbers_of(found, seen, agreement) if data else {}
+    numbers = plain(numbers_of(found, seen, agreement))
     done = write(
         found, page, drawn, numbers, out=out_file or folder / REPORT_FILE, figures_folder=figures, data_folder=data
     )

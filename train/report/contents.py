@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -32,8 +32,8 @@ from train.experiments import read_result, result_file
 from train.held_out import HeldOut, read_held_out
 from train.learning_curve import LearningCurve
 from train.report.look import SampledPair, sample_pairs
-from train.statistics import Share, clopper_pearson
 from train.runs import RUN_FILE
+from train.statistics import Share, clopper_pearson
 
 _EXAMPLES = 6  # of hidden positives
 _QUERIES = 6  # that the tuned model does worst on
@@ -66,6 +66,15 @@ class RelevantChunk(NamedTuple):
     text: str
     before: int | None
     after: int | None
+
+
+class Companion(NamedTuple):
+    """Another build that the model was trained on too: its policy, and what was found on its own test split."""
+
+    build_id: str
+    policy: str
+    question: str
+    evaluation: Evaluation | None
 
 
 class WorstQuery(NamedTuple):
@@ -101,6 +110,7 @@ class Report:
     time: ReviewingTime
     pairs: tuple[SampledPair, ...]
     worst: tuple[WorstQuery, ...]
+    companions: tuple[Companion, ...]
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -224,8 +234,16 @@ def gather(store: Store, folder: Path, experiments: Path, *, resolution: Resolut
         ),
         time=reviewing_time(store, policy),
         pairs=tuple(sample_pairs(test)) if test else (),
+        companions=tuple(_companions(run, build, folder)),
         worst=_worst(evaluation, base_system(evaluation, str(run["settings"]["base_model"])), test),
     )
+
+
+def _companions(run: Mapping[str, Any], build: Build, folder: Path) -> Iterator[Companion]:
+    for other in run.get("builds") or ():
+        if other and other["build_id"] != build.build_id:
+            found = read_evaluation(evaluation_file(folder, other["build_id"]))
+            yield Companion(other["build_id"], other["policy"]["name"], other["policy"]["question"], found)
 
 
 def _counts(build: Build) -> Counter[str]:

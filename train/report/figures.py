@@ -181,15 +181,15 @@ def similarity(look: Look) -> Figure:
     return Figure("similarity", "Similarity before and after", says, draw, {"wide": 330, "narrow": 560}, columns, rows)
 
 
-def figures_of(report: Report, look: Look | None) -> list[Figure]:
+def figures_of(report: Report, look: Look | str) -> list[Figure]:
     """Return the figures for which the report has numbers, in the order of the page."""
     evaluation, base = report.evaluation, report.base
     drawn = [
         flow(report.origins, report.counts),
         gains(evaluation, base) if evaluation and base else None,
         rank_shift(evaluation) if evaluation else None,
-        similarity(look) if look else None,
-        embedding_map(look) if look else None,
+        similarity(look) if isinstance(look, Look) else None,
+        embedding_map(look) if isinstance(look, Look) else None,
         matryoshka(evaluation, base) if evaluation and base else None,
         learning_curve(report.curve) if report.curve else None,
         ablation(report.ablation) if report.ablation else None,

@@ -41,7 +41,7 @@ def flow(origins: Sequence[Origin], counts: Mapping[str, int]) -> Figure:
         axes = canvas.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.axis("off")
-        columns = {"wide": (0.17, 0.5, 0.83), "narrow": (0.0, 0.45, 0.978)}[width]
+        columns = {"wide": (0.15, 0.46, 0.75), "narrow": (0.0, 0.45, 0.978)}[width]
         blocks = [
             _column(x, {name: sum(s.pairs for s in streams if s[i] == name) for name in names}, total, _GAPS[width])
             for i, (x, names) in enumerate(zip(columns, (_SOURCES, _ROLES, _SPLITS), strict=True))
@@ -127,9 +127,7 @@ def _name(axes: "Axes", text: str, block: _Block, column: int, width: Width) -> 
         )
         return
     first, _, rest = text.partition("\n")
-    if width == "wide":
-        line = f"{first}  {rest}"
-    else:
-        line = first.replace(": ", "\n") if column == 2 else text
+    short = first.replace(": ", "\n") if column == 2 else text
+    line = f"{first}  {rest}" if width == "wide" else short
     where = {0: (block.x, "left"), 1: (block.x + _BLOCK / 2, "center"), 2: (block.x + _BLOCK, "right")}[column]
     axes.text(where[0], block.high + 0.012, line, va="bottom", ha=where[1], fontsize=13 if width == "wide" else 11.5)

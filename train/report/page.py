@@ -17,14 +17,12 @@ from train.report.wording import dollars, minutes, number, percent, short_model
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def render(
-    report: Report, look: Look | None, agreement: Sequence[Agreed], *, written: str
-) -> tuple[Html, list[Figure]]:
+def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, written: str) -> tuple[Html, list[Figure]]:
     """Return the page as one HTML document, and its figures.
 
     Args:
         report: what it says.
-        look: similarities before and after; None where they could not be computed.
+        look: similarities before and after; in words, why there are none.
         agreement: of reviewers with each other.
         written: the day, in words.
     """

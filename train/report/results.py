@@ -9,6 +9,8 @@ from train.report.look import Look
 from train.report.sections import card, command, cut, missing
 from train.report.wording import interval, number, percent, signed
 
+_MOVES = 4  # that are shown unfolded
+
 
 def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
     """Compare the tuned model with its base, and with whatever else was evaluated."""
@@ -63,24 +65,23 @@ def _compared(ranking: Ranking, subject: str, base: str) -> Html:
     rows = []
     for metric in ranking.metrics:
         found = metric.differences[base]
-        rows.append(
-            (metric.name, metric.values[base], metric.values[subject], _signed(found), _bounds(found), _verdict(found))
-        )
+        corrected = "" if found.corrected_p is None else f"{found.corrected_p:.3f}"
+        values = (metric.values[base], metric.values[subject])
+        rows.append((metric.name, *values, _signed(found), _bounds(found), corrected, _verdict(found)))
     says = f"{ranking.queries:,} queries in {ranking.groups:,} independent groups."
-    return joined([table(("metric", "base", "tuned", "difference", "95 % interval", "verdict"), rows), tag("p", says)])
+    columns = ("metric", "base", "tuned", "difference", "95 % interval", "corrected p", "verdict")
+    return joined([table(columns, rows), tag("p", says)])
 
 
 def _at_most(ranking: Ranking, subject: str, base: str) -> list[Html]:
     """Say what both would reach at most, were every chunk that nobody labelled relevant."""
     rows = [(m.name, m.highest.get(base), m.highest.get(subject)) for m in ranking.metrics if m.highest]
-    caption = "At most, were every chunk without a label relevant"
-    return [table(("metric", "base", "tuned"), rows, caption=caption)] if rows else []
+    title = tag("summary", "At most, were every chunk without a label relevant")
+    return [tag("details", title, table(("metric", "base", "tuned"), rows))] if rows else []
 
 
 def _verdict(found: Compared) -> Html:
-    word = found.verdict.split(" ")[0]
-    corrected = f" (p = {found.corrected_p:.3f}, corrected)" if found.corrected_p is not None else ""
-    return tag("span", found.verdict, corrected, class_=f"verdict-{word}")
+    return tag("span", found.verdict, class_=f"verdict-{found.verdict.split(' ')[0]}")
 
 
 def _signed(found: Compared) -> str:
@@ -105,22 +106,18 @@ def _part(by: str, name: str, ranking: Ranking, base: str, subject: str) -> tupl
 
 
 def _everyone(report: Report) -> Html:
-    """One row a system: its metrics, what a query takes, what its index takes."""
+    """One column a system: its metrics, what a query takes, what its index takes."""
     assert report.evaluation is not None
-    ranking = report.evaluation.labelled
-    names = [metric.name for metric in ranking.metrics]
-    rows = []
-    for system in report.evaluation.systems:
-        cost = system.cost
-        rows.append(
-            (
-                system.name,
-                *(metric.values[system.name] for metric in ranking.metrics),
-                None if cost.median_ms is None else f"{cost.median_ms:.1f} ms",
-                None if cost.index_bytes is None else f"{cost.index_bytes / 1e6:,.1f} MB",
-            )
-        )
-    return table(("system", *names, "a query", "index"), rows)
+    systems = report.evaluation.systems
+    rows: list[list[object]] = [
+        [metric.name, *(metric.values[system.name] for system in systems)]
+        for metric in report.evaluation.labelled.metrics
+    ]
+    times = [system.cost.median_ms for system in systems]
+    sizes = [system.cost.index_bytes for system in systems]
+    rows.append(["a query", *("" if time is None else f"{time:.1f} ms" for time in times)])
+    rows.append(["index", *("" if size is None else f"{size / 1e6:,.1f} MB" for size in sizes)])
+    return table(("", *(system.name for system in systems)), rows)
 
 
 def shift(report: Report, figures: Mapping[str, Html]) -> Html:
@@ -143,18 +140,22 @@ def _moves(moves: Sequence[ShownMove]) -> list[Html]:
     if not moves:
         return [missing("There are none.")]
     cards = [card(m.query, m.chunk, tag("b", f"{_rank(m.before)} → {_rank(m.after)}")) for m in moves]
-    return [tag("div", *cards, class_="cards")]
+    shown = [tag("div", *cards[:_MOVES], class_="cards")]
+    if len(cards) > _MOVES:
+        rest = tag("div", *cards[_MOVES:], class_="cards")
+        shown.append(tag("details", tag("summary", f"{len(cards) - _MOVES} more"), rest))
+    return shown
 
 
 def _rank(rank: int | None) -> str:
     return "not retrieved" if rank is None else f"rank {rank}"
 
 
-def embeddings(report: Report, look: Look | None, figures: Mapping[str, Html]) -> Html:
+def embeddings(report: Report, look: Look | str, figures: Mapping[str, Html]) -> Html:
     """Show what training did to similarities."""
     parts: list[Html] = []
-    if look is None:
-        parts.append(missing("The test split has no query with both a relevant chunk and another to compare it with."))
+    if isinstance(look, str):
+        parts.append(missing(look))
     else:
         parts.append(figures["similarity"])
         of_kind = "The models do not put each text into one vector of the same length, so there is no map of them."
@@ -240,6 +241,6 @@ def worst(report: Report) -> Html:
             for chunk in query.relevant
         ]
         about = tag("p", f"nDCG@10 {number(query.before)} → {number(query.after)}", class_="about")
-        cards.append(tag("article", tag("p", query.query, class_="query", dir="auto"), *texts, about, class_="card"))
+        cards.append(tag("article", tag("p", cut(query.query), class_="query", dir="auto"), *texts, about, class_="card"))
     said = "The test queries that the tuned model does worst on, by the order in which it puts labelled chunks."
     return joined([tag("p", said), tag("div", *cards, class_="cards")])

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from store.build_origins import HiddenPositive
-from train.report.contents import Agreed, Report
+from train.report.contents import Agreed, Report, base_system
 from train.report.html import Html, joined, table, tag
-from train.report.wording import dollars, minutes, number, percent, seen, short_model
+from train.report.wording import dollars, minutes, number, percent, seen, short_model, signed
 
 CUT = 500  # characters of a text that are shown; the numbers as JSON hold all of it
 
@@ -38,12 +38,28 @@ def question(report: Report) -> Html:
             for example in policy.examples[:_EXAMPLES]
         ]
         parts += [tag("h3", "Examples that judges and reviewers are shown"), tag("div", *cards, class_="cards")]
-    return joined(parts)
+    return joined([*parts, *_companions(report)])
+
+
+def _companions(report: Report) -> list[Html]:
+    """Name the other policies of a run that was trained on several, with what was found for each apart."""
+    if not report.companions:
+        return []
+    rows = []
+    for other in report.companions:
+        base = base_system(other.evaluation, report.base_model)
+        told = "not evaluated"
+        if other.evaluation and base:
+            found = other.evaluation.labelled.metric("nDCG@10").differences[base]
+            told = f"nDCG@10 {signed(found.value)}, {found.verdict}" if found.value is not None else found.verdict
+        rows.append((other.policy, other.question, told))
+    said = "The model was trained on these policies too. The page is about the first; each is tested apart."
+    return [tag("h3", "Trained together with"), tag("p", said), table(("policy", "question", "on its own test"), rows)]
 
 
 def card(query: str, text: str, *about: object) -> Html:
     """Show a query with a chunk; a long one is cut."""
-    parts = [tag("p", query, class_="query", dir="auto"), tag("p", cut(text), class_="text", dir="auto")]
+    parts = [tag("p", cut(query), class_="query", dir="auto"), tag("p", cut(text), class_="text", dir="auto")]
     return tag("article", *parts, tag("p", *about, class_="about"), class_="card")
 
 

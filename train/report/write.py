@@ -3,10 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from train.experiments import write_whole
 from train.report.contents import Agreed, Report
@@ -34,13 +33,15 @@ def write(
     report: Report,
     page: Html,
     figures: Sequence[Figure],
-    numbers: Mapping[str, object],
+    numbers: object,
     *,
     out: Path,
     figures_folder: Path | None = None,
     data_folder: Path | None = None,
 ) -> Written:
     """Write a page, and where folders are given its figures as SVG and PNG, and its numbers as JSON and CSV.
+
+    `numbers` are what JSON holds; a NaN among them becomes null.
 
     Raises:
         UsageError: something cannot be written.
@@ -49,7 +50,7 @@ def write(
         for figure in figures:
             save(figure, figures_folder)
     if data_folder:
-        text = json.dumps(numbers, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json.dumps(_without_nan(numbers), ensure_ascii=False, indent=2, allow_nan=False)
         write_whole(data_folder / "report.json", text.encode("utf-8", "replace").decode() + "\n")
         for figure in figures:
             write_whole(data_folder / f"{figure.name}.csv", _csv(figure))
@@ -59,22 +60,16 @@ def write(
     return Written(out, f"{told.clear}{told.rest}", names, figures_folder, data_folder)
 
 
-def numbers_of(report: Report, look: Look | None, agreement: Sequence[Agreed]) -> dict[str, object]:
-    """Return all that a report says, as JSON has it; what is no number (NaN) is null."""
-    from pydantic import TypeAdapter
-
+def numbers_of(report: Report, look: Look | str, agreement: Sequence[Agreed]) -> dict[str, object]:
+    """Return all that a report says, by name; the sampled test pairs are in it by their scores alone."""
     told = outcome(report)
-    values: dict[str, Any] = {
+    return {
         "headline": f"{told.clear}{told.rest}",
         "verdict": told.verdict,
-        "agreement": [found._asdict() for found in agreement],
         "look": look,
-        "report": report,
+        "agreement": {found.name: found for found in agreement},
+        "report": replace(report, pairs=()),
     }
-    plain: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(
-        values, mode="json", exclude={"report": {"pairs"}}
-    )
-    return {name: _without_nan(value) for name, value in plain.items()}
 
 
 def _without_nan(value: object) -> object:

@@ -1,0 +1,407 @@
+"""The report on a run, written from a real workspace and read in a real browser."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import app
+from store.database import Store
+from store.errors import InvalidDataError, MissingError, UsageError
+from store.policies import add_policy
+from store.workspace import Workspace, create_workspace
+from tests.evaluations import compared, evaluation
+from tests.labelled_store import POLICY, distinct, log, question, review
+from tests.review_pages import CHROMIUM
+from tests.test_review_browser import HOSTILE
+from train import trainer
+from train.ablation import Ablation, Arm
+from train.evaluation import ShownMove
+from train.evaluation_file import evaluation_file, write_evaluation
+from train.experiments import Estimate, Gain, MeasuredOn, result_file, write_result
+from train.held_out import read_held_out
+from train.learning_curve import Forecast, LearningCurve, Point, PowerLaw
+from train.recipe import Recipe
+from train.report.contents import gather
+from train.report.html import tag
+from train.report.look import LOOK_FILE, _ordered, sample_pairs
+from train.report.outcome import outcome
+from train.report.sections import cut
+from train.report.wording import number, seen, signed
+from train.rows import read_training_split
+from train.triplets import build
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+FIGURES = {
+    *("flow", "metrics", "rank-shift", "similarity", "map", "matryoshka", "learning-curve", "ablation", "training"),
+}
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+ELEMENTS = """
+    a article b blockquote body caption clippath code dd defs details div dl dt figcaption figure footer
+    g h1 h2 h3 head header html link main meta nav p path rect section span strong style summary svg
+    table tbody td text th thead title tr tspan use
+"""
+
+
+class Reported(NamedTuple):
+    """A workspace with a run that everything is known about."""
+
+    workspace: Workspace
+    run: Path
+    build_id: str
+    page: Path
+
+
+def report(workspace: Workspace, *words: object) -> None:
+    app(["report", *map(str, words), "--workspace", str(workspace.root), "--quiet"], standalone_mode=False)
+
+
+def fill(store: Store) -> None:
+    """Log queries whose texts are hostile, and let people find some of their uncited chunks relevant."""
+    for i in range(10):
+        query = f"{question(i)} {HOSTILE[i]}"
+        hidden = f"{distinct('hidden', i)} {HOSTILE[-1 - i]}"
+        cited, other = distinct("cited", i), [distinct(f"other{k}of", i) for k in range(3)]
+        log(store, query, [cited, hidden, *other], cited=[cited])
+        review(store, query, {cited: "yes", hidden: "yes"} | dict.fromkeys(other, "no"))
+        review(store, query, {cited: "yes", other[0]: "yes" if i % 3 == 0 else "no"}, reviewer="bea", minute=1)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Reported:
+    """A workspace with a run trained for two steps, its evaluation, and experiments over its build."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    workspace = create_workspace(tmp_path_factory.mktemp("w") / "w")
+    with workspace.open() as store:
+        policy, _ = add_policy(store, POLICY)
+        fill(store)
+        made = build(store, policy, test_share=0.4).build
+        split, test = read_training_split(store, made), read_held_out(store, made)
+    run = workspace.model_folder(policy.name, made.build_id)
+    trainer.train(split, Recipe(base_model=minilm, batch_size=2, max_steps=2), out=run)
+    relevant = [(anchor, chunk) for anchor, of in test.qrels.items() for chunk, role in of.items() if role]
+    told = evaluation(
+        made.build_id,
+        minilm,
+        queries=test.queries,
+        moves=[(*pair, 1 + i, 2 if i % 2 else None) for i, pair in enumerate(relevant)],
+        shown=[ShownMove(text, text, 9, 1) for text in HOSTILE],
+        dimensions=(384, 128, 64),
+    )
+    write_evaluation(evaluation_file(run, made.build_id), told)
+    write_experiments(workspace.experiments, made.build_id)
+    report(workspace, run)
+    torch.set_num_threads(threads)
+    return Reported(workspace, run, made.build_id, run / "report.html")
+
+
+def write_experiments(folder: Path, build_id: str) -> None:
+    test = MeasuredOn(24, 20, 352, 1.0)
+    near, gain = Estimate(0.6, 0.55, 0.65), Gain(0.03, 0.01, 0.05, "gain")
+    points = tuple(Point(n, n / 10, Estimate(v, v - 0.05, v + 0.05), (v, v + 0.01)) for n, v in ((50, 0.5), (500, 0.6)))
+    ahead = (Forecast(1000, Estimate(0.63, 0.55, 0.7), Gain(0.03, -0.02, 0.08, "no claim (interval spans zero)")),)
+    curve = LearningCurve(build_id, {}, "nDCG@10", (0, 1), test, near, points, gain, PowerLaw(0.3, 2.0, 0.5), "", ahead)
+    write_result(result_file(folder, "learning-curve", build_id), curve)
+    arms = (
+        Arm("naive", "uncited, unseen", 500, 20, 100, 12, "", near, (0.59, 0.61), None),
+        Arm("certified", "labelled", 500, 20, 100, 0, "", Estimate(0.63, 0.6, 0.66), (0.62, 0.64), gain),
+        Arm("random", "any chunk", 0, 0, 0, 0, "too few", None, (), None),
+    )
+    write_result(
+        result_file(folder, "ablation", build_id), Ablation(build_id, {}, "nDCG@10", (0, 1), 500, test, near, arms)
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Opened(NamedTuple):
+    """The page in a browser, and what it said and asked for."""
+
+    page: "Page"
+    said: list[str]
+    asked: list[str]
+
+
+def opened(browser: "Browser", file: Path, width: int, **known: object) -> Opened:
+    page = browser.new_page(viewport={"width": width, "height": 900}, **known)  # type: ignore[arg-type]
+    found = Opened(page, [], [])
+    page.on("console", lambda message: found.said.append(message.text))
+    page.on("pageerror", lambda error: found.said.append(str(error)))
+    page.on("request", lambda request: found.asked.append(request.url))
+    page.goto(file.as_uri())
+    return found
+
+
+# The elements that stand out at the right, but for what scrolls by itself.
+OUTSIDE = """() => [...document.querySelectorAll('body *')]
+    .filter(e => !e.closest('.scroll') && !e.closest('svg') && e.getBoundingClientRect().right > innerWidth + 0.5)
+    .map(e => e.outerHTML.slice(0, 100))"""
+# Texts of figures that stand out of them.
+CUT_OFF = """() => [...document.querySelectorAll('.drawing svg text')].filter(text => {
+    const own = text.getBoundingClientRect(), svg = text.ownerSVGElement.getBoundingClientRect();
+    return svg.width && (own.left < svg.left - 3 || own.right > svg.right + 3 || own.bottom > svg.bottom + 3)
+}).map(text => text.closest('figure').id + ' ' + text.textContent)"""
+
+
+class TestInABrowser:
+    @pytest.mark.parametrize(("width", "shown"), [(375, "narrow"), (1280, "wide")])
+    def test_every_figure_is_there_and_nothing_overflows(
+        self, reported: Reported, browser: "Browser", width: int, shown: str
+    ) -> None:
+        found = opened(browser, reported.page, width)
+        figures = found.page.locator("figure")
+        assert {f"figure-{name}" for name in FIGURES} == set(figures.evaluate_all("all => all.map(one => one.id)"))
+        for name in FIGURES:
+            drawn = found.page.locator(f"#figure-{name} .drawing")
+            assert [one.is_visible() for one in drawn.all()] == [shown == "wide", shown == "narrow"]
+            visible = found.page.locator(f"#figure-{name} .drawing.{shown}")
+            assert visible.get_attribute("role") == "img"
+            assert visible.get_attribute("aria-label")
+            assert visible.locator("text").count() > 1, "text stays text"
+            assert visible.bounding_box()["height"] > 100  # type: ignore[index]
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert found.page.evaluate(OUTSIDE) == []
+        assert found.page.evaluate(CUT_OFF) == []
+        assert found.page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == len(
+            found.page.locator("[id]").all()
+        ), "ids are different"
+        assert found.said == []
+        assert found.asked == [reported.page.as_uri()], "nothing leaves the machine"
+
+    def test_hostile_texts_stay_text(self, reported: Reported, browser: "Browser") -> None:
+        found = opened(browser, reported.page, 1280)
+        found.page.wait_for_timeout(200)
+        assert found.page.evaluate("window.attacked") is None
+        names = set(found.page.evaluate("[...document.querySelectorAll('*')].map(e => e.localName.toLowerCase())"))
+        assert names <= set(ELEMENTS.split())
+        attributes = found.page.evaluate(
+            "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes].map(a => a.name + '=' + a.value))"
+        )
+        assert not [a for a in attributes if a.startswith("on") or "javascript:" in a or "evil.example" in a]
+        queries = found.page.locator(".card .query").all_text_contents()
+        for text in HOSTILE:
+            assert seen(cut(text)) in queries
+        assert found.page.title().startswith("answers: nDCG@10 rose by 0.031")
+
+    def test_dark_and_light_follow_the_reader(self, reported: Reported, browser: "Browser") -> None:
+        def colours(scheme: str) -> list[str]:
+            page = opened(browser, reported.page, 1280, color_scheme=scheme).page
+            kinds = (("body", "backgroundColor"), ("body", "color"), ("#figure-training .wide text", "fill"))
+            return [page.eval_on_selector(s, f"e => getComputedStyle(e).{name}") for s, name in kinds]
+
+        def lightness(colour: str) -> int:
+            return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+        light, dark = colours("light"), colours("dark")
+        assert lightness(light[0]) > 700 > 300 > lightness(light[1])
+        assert lightness(dark[0]) < 120 < 600 < lightness(dark[1])
+        assert lightness(dark[2]) > lightness(light[2]) + 100
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_paper_shows_all_of_it_dark_on_light(self, reported: Reported, browser: "Browser", scheme: str) -> None:
+        page = opened(browser, reported.page, 680, color_scheme=scheme).page  # A4 less its margins
+        page.emulate_media(media="print", color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 680
+        everything = OUTSIDE.replace("!e.closest('.scroll') && ", "")
+        assert page.evaluate(everything) == []
+        assert page.evaluate(CUT_OFF) == []
+        assert page.eval_on_selector("body", "e => getComputedStyle(e).color") == "rgb(0, 0, 0)"
+        assert page.eval_on_selector("body", "e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+        assert all(one.is_visible() for one in page.locator(".drawing.wide").all())
+
+
+class TestWriting:
+    def test_the_second_time_the_same_page_comes_without_the_models(
+        self, reported: Reported, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = reported.page.read_bytes()
+        monkeypatch.setattr("train.report.look.load", lambda *_: pytest.fail("loads a model"))
+        report(reported.workspace, "--policy", "answers")
+        assert reported.page.read_bytes() == first
+        assert b"default-src 'none'" in first
+
+    def test_figures_and_numbers_are_saved(self, reported: Reported, tmp_path: Path) -> None:
+        report(reported.workspace, "--figures", tmp_path / "f", "--data", tmp_path / "d", "--out", tmp_path / "r.html")
+        assert {file.stem for file in (tmp_path / "f").glob("*.png")} == FIGURES
+        assert all(file.read_bytes().startswith(b"\x89PNG") for file in (tmp_path / "f").glob("*.png"))
+        assert "nDCG@10</text>" in (tmp_path / "f" / "metrics.svg").read_text()
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is no JSON")
+
+        numbers = json.loads((tmp_path / "d" / "report.json").read_text("utf-8"), parse_constant=refuse)
+        assert numbers["headline"] == "nDCG@10 rose by 0.031 (0.012 to 0.050)."
+        assert numbers["report"]["bill"]["calls"] == 0
+        assert {file.stem for file in (tmp_path / "d").glob("*.csv")} == FIGURES
+        with (tmp_path / "d" / "metrics.csv").open(newline="") as file:
+            rows = {row["metric"]: row for row in csv.DictReader(file)}
+        assert float(rows["nDCG@10"]["difference"]) == pytest.approx(0.031)
+        with (tmp_path / "d" / "flow.csv").open(newline="") as file:
+            flow = [(row["put forward because"], row["became"], int(row["pairs"])) for row in csv.DictReader(file)]
+        assert sum(pairs for *_, pairs in flow) == 50
+        assert sum(pairs for why, became, pairs in flow if (why, became) == ("uncited", "positive")) > 0
+        assert (tmp_path / "r.html").is_file()
+
+
+class TestWhatIsMissing:
+    @pytest.fixture
+    def bare(self, reported: Reported, tmp_path: Path) -> Reported:
+        """The same run without an evaluation, losses or experiments, and with a base model that is gone."""
+        run = tmp_path / "run"
+        run.mkdir()
+        record = json.loads((reported.run / "run.json").read_text())
+        record["settings"]["base_model"] = str(tmp_path / "gone")
+        (run / "run.json").write_text(json.dumps({**record, "losses": []}))
+        workspace = Workspace(tmp_path / "w", reported.workspace.settings)
+        shutil.copytree(reported.workspace.root, workspace.root, ignore=shutil.ignore_patterns("models", "experiments"))
+        return Reported(workspace, run, reported.build_id, run / "report.html")
+
+    def test_it_is_said_in_a_sentence(self, bare: Reported) -> None:
+        report(bare.workspace, bare.run)
+        text = bare.page.read_text("utf-8")
+        for said in (
+            "Trained, not evaluated",
+            "uncited evaluate --policy answers",
+            "uncited learning-curve --policy answers",
+            "uncited ablation --policy answers",
+            "The models could not be asked",
+            "The record holds no losses",
+        ):
+            assert said in text
+        assert re.findall(r'<figure id="figure-([\w-]+)"', text) == ["flow"]
+        assert not (bare.run / LOOK_FILE).exists()
+
+    def test_a_run_on_several_policies_names_them_all(self, bare: Reported, minilm: str) -> None:
+        record = json.loads((bare.run / "run.json").read_text())
+        other = {"build_id": "build_0123456789", "policy": {"name": "tastes", "question": "Is it <b>liked</b>?"}}
+        record["builds"] = [{"build_id": bare.build_id}, other]
+        (bare.run / "run.json").write_text(json.dumps(record))
+        told = evaluation(
+            "build_0123456789", minilm, found=compared(-0.01, -0.05, 0.02, "no claim (interval spans zero)")
+        )
+        write_evaluation(evaluation_file(bare.run, "build_0123456789"), told)
+        report(bare.workspace, bare.run)
+        text = bare.page.read_text("utf-8")
+        assert "Is it &lt;b&gt;liked&lt;/b&gt;?" in text
+        assert "nDCG@10 −0.010, no claim (interval spans zero)" in text
+
+    def test_what_cannot_be_written_is_named(self, bare: Reported, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UsageError, match="cannot write"):
+            report(bare.workspace, bare.run, "--out", tmp_path / "file" / "r.html")
+        with pytest.raises(UsageError, match="cannot write figures"):
+            report(bare.workspace, bare.run, "--figures", tmp_path / "file")
+
+    def test_what_is_no_run_is_refused(self, bare: Reported, tmp_path: Path) -> None:
+        with pytest.raises(MissingError, match="no model has been trained"):
+            report(bare.workspace)
+        with pytest.raises(MissingError, match="is no run"):
+            report(bare.workspace, tmp_path / "nowhere")
+        with pytest.raises(MissingError, match="'nope'"):
+            report(bare.workspace, "--policy", "nope")
+        (bare.run / "run.json").write_text("[]")
+        with pytest.raises(InvalidDataError, match="no record of a run"):
+            report(bare.workspace, bare.run)
+        (bare.run / "run.json").write_text('{"build_id": "build_elsewhere", "settings": {"base_model": "m"}}')
+        with pytest.raises(MissingError, match="build_elsewhere"):
+            report(bare.workspace, bare.run)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "said"),
+    [
+        (compared(0.031, 0.012, 0.050, "gain"), "gain", "nDCG@10 rose by 0.031 (0.012 to 0.050)."),
+        (compared(-0.031, -0.050, -0.012, "loss"), "loss", "nDCG@10 fell by 0.031 (0.012 to 0.050)."),
+        (
+            compared(-0.01, -0.05, 0.02, "no claim (interval spans zero)"),
+            "none",
+            "No claim: nDCG@10 changed by −0.010 (−0.050 to 0.020), and the interval spans zero.",
+        ),
+        (
+            compared(0.01, None, None, "no claim (few)"),
+            "none",
+            "No claim: 24 test queries are too few to tell anything.",
+        ),
+    ],
+)
+def test_the_headline_says_the_outcome_and_its_certainty(
+    reported: Reported, minilm: str, tmp_path: Path, found: object, verdict: str, said: str
+) -> None:
+    shutil.copy(reported.run / "run.json", tmp_path)
+    told = evaluation(reported.build_id, minilm, found=found)  # type: ignore[arg-type]
+    write_evaluation(evaluation_file(tmp_path, reported.build_id), told)
+    with reported.workspace.open() as store:
+        done = outcome(gather(store, tmp_path, tmp_path, resolution="majority"))
+    assert (done.verdict, done.clear + done.rest) == (verdict, said)
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+@given(st.text())
+def test_any_text_comes_out_of_the_page_as_it_went_in(text: str) -> None:
+    parser = _Text()
+    parser.feed(tag("p", text, title=text) + tag("i"))
+    parser.close()
+    assert parser.tags == ["p", "i"]
+    assert "".join(parser.found) == seen(text)
+
+
+def test_the_share_in_the_right_order_counts_pairs_of_one_query_only(reported: Reported) -> None:
+    with reported.workspace.open() as store:
+        pairs = gather(store, reported.run, reported.run, resolution="majority").pairs
+    two = [p._replace(query_id="a") for p in pairs[:1]] + [p._replace(query_id="a", positive=False) for p in pairs[:2]]
+    assert [p.positive for p in two] == [True, False, False]
+    assert _ordered(two, [0.5, 0.4, 0.6]) == 0.5
+    assert _ordered(two, [0.5, 0.5, 0.4]) == 0.75
+    other = [p._replace(query_id="b") for p in two]
+    assert _ordered([*two, *other], [0.5, 0.4, 0.4, 0.1, 0.2, 0.2]) == 0.5
+
+
+def test_the_sample_holds_positives_and_negatives_of_every_query(reported: Reported) -> None:
+    with reported.workspace.open() as store:
+        from store.builds import get_build
+
+        test = read_held_out(store, get_build(store, reported.build_id), pool_size=0)
+    pairs = sample_pairs(test)
+    assert pairs == sample_pairs(test)
+    assert {p.query_id for p in pairs} == set(test.qrels)
+    assert all({p.positive for p in pairs if p.query_id == query} == {True, False} for query in test.qrels)
+
+
+def test_numbers_are_written_with_a_minus_sign_and_nan_as_a_dash() -> None:
+    assert (number(-0.5), signed(0.0312), signed(-0.0312)) == ("−0.500", "+0.031", "−0.031")
+    assert number(float("nan")) == "–"
