@@ -46,6 +46,7 @@ def evaluate(
     """Compare a tuned model with its base, BM25 and others on a build's test split; a gain is named only if certain."""
     from commands.evaluation_tables import show
     from printing import Output, relative
+    from store.builds import note_output
     from train.evaluate import compare
     from train.evaluation_file import evaluation_file, write_evaluation
     from train.held_out import read_held_out
@@ -57,6 +58,9 @@ def evaluate(
         chosen = session.build(policy, build_id)
         tuned = _tuned(session, policy, chosen.build_id, kind, model)
         held_out = read_held_out(session.store, chosen, by=by)
+        is_run = read_run(tuned) is not None
+        if is_run:  # the file will hold texts of this build, which `forget` must know
+            note_output(session.store, chosen.build_id, "model", tuned)
         deployed = session.workspace.deployed_model(policy)
     systems = line_up(tuned, base_model=base_model, deployed=deployed, others=others or (), reranker=reranker)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: encoding takes long, and others may want it
@@ -70,14 +74,11 @@ def evaluate(
             seed=seed,
             progress=bar,
         )
-    is_run = read_run(tuned) is not None
-    file = evaluation_file(tuned, chosen.build_id)
-    if is_run:
+    if not out.json(result):
+        show(out, result)
+    if is_run:  # shown first: what took long is not lost where the folder cannot be written to
+        file = evaluation_file(tuned, chosen.build_id)
         write_evaluation(file, result)
-    if out.json(result):
-        return
-    show(out, result)
-    if is_run:
         out.note(f"Kept in {relative(file)}")
         out.next(f"uncited report {relative(tuned)}")
 
@@ -115,17 +116,18 @@ def gate(
         raise UsageError(
             f"no model to beat: uncited.toml names none in use under {policy}", hint="--against FOLDER_OR_NAME"
         )
+    name = other if other != TUNED else f"./{other}"  # a folder may have that name
     out = Output(as_json=json, quiet=quiet)
     with out.progress() as bar:
         result = compare(
             held_out,
-            {other: other, TUNED: str(tuned)},
+            {name: other, TUNED: str(tuned)},
             named_beforehand=[metric],
             runs=_checked(tuned, runs),
             seed=seed,
             progress=bar,
         )
-    found = check(result, other, min_gain=min_gain, metric=metric)
+    found = check(result, name, min_gain=min_gain, metric=metric)
     if not out.json(found):
         _print_gate(out, found)
     if not found.passed:

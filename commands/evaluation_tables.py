@@ -23,7 +23,7 @@ def show(out: "Output", found: "Evaluation") -> None:
         _print_ranking(out, title, found.synthetic, found.subject)
     _print_sizes(out, found)
     _print_slices(out, found)
-    if found.rank_shift:
+    if found.rank_shift and found.rank_shift.moves:
         _print_shift(out, found.rank_shift)
     if found.seeds:
         _print_seeds(out, found.seeds, [metric.name for metric in found.labelled.metrics if metric.named_beforehand])

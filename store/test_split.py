@@ -25,13 +25,13 @@ def judges_of_both_splits(store: Store, build_id: str, labelling_fingerprint: st
     rows = store.rows(
         """
         SELECT judge_id, any_value(judges.config) AS config
-        FROM build_labels JOIN judgments USING (pair_id, label) LEFT JOIN judges USING (judge_id)
+        FROM build_labels JOIN judgments USING (pair_id, label) JOIN judges USING (judge_id)
         WHERE build_id = $build AND source = 'judge' AND labelling_fingerprint = $fingerprint
         GROUP BY judge_id HAVING count(DISTINCT split) = 2 ORDER BY judge_id
         """,
         {"build": build_id, "fingerprint": labelling_fingerprint},
     )
-    return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model")) for row in rows}
+    return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model", row["judge_id"])) for row in rows}
 
 
 def query_segments(store: Store, build_id: str, by: str) -> dict[str, str]:
