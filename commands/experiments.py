@@ -59,7 +59,7 @@ def learning_curve(
 ) -> None:
     """Train on more and more of a build's triplets, and tell what further labels would buy."""
     from printing import Output
-    from train.experiment_plots import draw_learning_curve
+    from train.experiment_plots import check_picture, draw_learning_curve
     from train.experiments import result_file, write_result
     from train.held_out import read_held_out
     from train.learning_curve import learning_curve as trace
@@ -77,6 +77,7 @@ def learning_curve(
         seed=seed,
     )
     wanted = _numbers(sizes)
+    check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
         split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
@@ -85,11 +86,11 @@ def learning_curve(
     with out.progress() as bar:
         found = trace(split, test, recipe, folder=folder, sizes=wanted, seeds=seeds, metric=metric, progress=bar)
     write_result(result_file(folder, "learning-curve", chosen.build_id), found)
-    if plot:
-        draw_learning_curve(found, plot)
     if not out.json(found):
         _print_curve(out, found)
         out.next(f"uncited ablation --policy {policy}", f"uncited train --policy {policy}")
+    if plot:
+        draw_learning_curve(found, plot)
 
 
 def ablation(
@@ -115,7 +116,7 @@ def ablation(
     from printing import Output
     from train.ablation import ablation as compare_arms
     from train.arms import read_material
-    from train.experiment_plots import draw_ablation
+    from train.experiment_plots import check_picture, draw_ablation
     from train.experiments import result_file, write_result
     from train.held_out import read_held_out
     from train.recipe import Recipe
@@ -131,6 +132,7 @@ def ablation(
         negatives=negatives,
         seed=seed,
     )
+    check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
         split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
@@ -150,11 +152,11 @@ def ablation(
             progress=bar,
         )
     write_result(result_file(folder, "ablation", chosen.build_id), found)
-    if plot:
-        draw_ablation(found, plot)
     if not out.json(found):
         _print_ablation(out, found)
         out.next(f"uncited train --policy {policy}")
+    if plot:
+        draw_ablation(found, plot)
 
 
 def sweep(
@@ -168,7 +170,7 @@ def sweep(
 ) -> None:
     """Try models, losses, learning rates and numbers of negatives; choose on validation, tell on test once."""
     from printing import Output
-    from train.experiment_plots import draw_sweep
+    from train.experiment_plots import check_picture, draw_sweep
     from train.experiments import result_file, write_result
     from train.held_out import read_held_out
     from train.rows import read_training_split
@@ -176,6 +178,7 @@ def sweep(
     from train.sweep_file import read_plan
 
     wanted = read_plan(plan)
+    check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
         chosen = session.build(policy, build_id)
         split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
@@ -184,8 +187,6 @@ def sweep(
     with out.progress() as bar:
         found = try_all(split, test, wanted, folder=folder, progress=bar)
     write_result(result_file(folder, "sweep", chosen.build_id), found)
-    if plot:
-        draw_sweep(found, plot)
     if not out.json(found):
         _print_sweep(out, found)
         best = found.tried[0]
@@ -196,6 +197,8 @@ def sweep(
             f" --learning-rate {best.learning_rate:g}{several} --epochs {wanted.epochs:g}"
             f" --batch-size {wanted.batch_size} --validation-share 0"
         )
+    if plot:
+        draw_sweep(found, plot)
 
 
 def _numbers(given: str) -> tuple[int, ...]:

@@ -234,3 +234,13 @@ def test_ablation_and_sweep_run_are_drawn_and_cost_nothing_the_second_time(
     request.getfixturevalue("nothing_trains")
     assert json.loads(typed("sweep", "--json"))["gain"]["verdict"] == "gain"
     assert len(json.loads(typed("ablation", "--json"))["arms"]) == 5
+
+
+@pytest.mark.parametrize("command", ["learning-curve", "ablation", "sweep"])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_else(tmp_path: Path, command: str) -> None:
+    (tmp_path / "plan.yaml").write_text("{}")
+    plan = [str(tmp_path / "plan.yaml")] if command == "sweep" else []
+    for name in ("curve.foo", "nowhere/curve.png"):
+        done = CliRunner().invoke(app, [command, *plan, "--policy", "answers", "--plot", str(tmp_path / name)])
+        assert isinstance(done.exception, UsageError)
+        assert "cannot draw" in done.exception.message

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from store.encoders import model_name
 from store.errors import MissingError, UsageError
@@ -31,6 +32,9 @@ from train.ranking import labelled_scores
 from train.recipe import Recipe
 from train.rows import TrainingSplit
 from train.trials import Counted, Laboratory, Trial, checked, laboratory_on_test
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _ENOUGH = 0.5  # of the triplets that the others have: an arm with fewer would make all arms small
 
@@ -128,19 +132,11 @@ def ablation(
     before = np.repeat(place.table([base], metric), len(numbers), axis=1)
     values = np.stack([*(place.table(trials[name], metric) for name in wanted), before], axis=2)
     crossed = Crossed(values, place.groups)
-    arms = []
-    for name, of_arm in found.items():
-        described = _described(name, material, of_arm, count)
-        if name in wanted:
-            column = wanted.index(name)
-            gain = crossed.gain(column, wanted.index(NAIVE), questions=len(wanted) - 1) if name != NAIVE else None
-            by_seed = tuple(map(float, values[:, :, column].mean(axis=0)))
-            value = crossed.estimate(column)
-            described = dataclasses.replace(described, value=value, by_seed=by_seed, against_naive=gain)
-        arms.append(described)
+    described = (_described(name, material, of_arm, count) for name, of_arm in found.items())
+    arms = tuple(_with_values(arm, wanted, values, crossed) if arm.name in wanted else arm for arm in described)
     settings = {name: value for name, value in recipe.settings().items() if name != "seed"}
     base_value = crossed.estimate(len(wanted))
-    return Ablation(material.build_id, settings, metric, numbers, count, place.measured_on, base_value, tuple(arms))
+    return Ablation(material.build_id, settings, metric, numbers, count, place.measured_on, base_value, arms)
 
 
 def labelled_by_people(test: HeldOut) -> HeldOut:
@@ -215,6 +211,17 @@ def _equal_number(material: Material, found: Mapping[str, Sequence[Triplet]], wa
             raise UsageError(f"--triplets {wanted}: naive and certified negatives give from 1 to {fewest:,} triplets")
         return wanted
     return min(len(triplets) for triplets in found.values() if len(triplets) >= _ENOUGH * fewest)
+
+
+def _with_values(arm: Arm, wanted: Sequence[str], values: "np.ndarray", crossed: Crossed) -> Arm:
+    """Add to an arm what its models reached; columns are the arms that are `wanted`, in order."""
+    column, naive = wanted.index(arm.name), wanted.index(NAIVE)
+    return dataclasses.replace(
+        arm,
+        value=crossed.estimate(column),
+        by_seed=tuple(map(float, values[:, :, column].mean(axis=0))),
+        against_naive=None if column == naive else crossed.gain(column, naive, questions=len(wanted) - 1),
+    )
 
 
 def _described(name: str, material: Material, triplets: Sequence[Triplet], count: int) -> Arm:

@@ -14,14 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _GREY = "#1f77b4", "#7f7f7f"
+_ENDINGS = (".png", ".svg")
 _MOST_ROWS = 30  # of a sweep; what is further down is not worth a look
+
+
+def check_picture(file: Path | None) -> None:
+    """See that a file can be drawn, before hours go into what it is to show.
+
+    Raises:
+        UsageError: its ending names no picture, or its folder is not there.
+    """
+    if file and (file.suffix not in _ENDINGS or not file.absolute().parent.is_dir()):
+        raise UsageError(f"cannot draw {file}", hint="give a name that ends in .png or .svg, in a folder that exists")
 
 
 def draw_learning_curve(curve: LearningCurve, file: Path) -> None:
     """Draw the metric against the number of triplets: mean, interval, each seed, and the law as far as it was asked.
 
     Raises:
-        UsageError: the file cannot be written, or its ending names no picture.
+        UsageError: the file cannot be written.
     """
     import numpy as np
 
@@ -47,7 +58,7 @@ def draw_ablation(ablation: Ablation, file: Path) -> None:
     """Draw what each arm has over the arm `naive`, with its interval.
 
     Raises:
-        UsageError: the file cannot be written, or its ending names no picture.
+        UsageError: the file cannot be written.
     """
     gains = [(arm.name, arm.against_naive) for arm in ablation.arms if arm.against_naive]
     figure, axes = _figure(1.5 + 0.5 * len(gains))
@@ -64,7 +75,7 @@ def draw_sweep(sweep: Sweep, file: Path) -> None:
     """Draw what each combination reached on the validation queries, best first.
 
     Raises:
-        UsageError: the file cannot be written, or its ending names no picture.
+        UsageError: the file cannot be written.
     """
     shown = sweep.tried[:_MOST_ROWS]
     figure, axes = _figure(1.5 + 0.3 * len(shown))
@@ -98,5 +109,5 @@ def _bounds(estimate: Estimate) -> tuple[float, float]:
 def _save(figure: "Figure", file: Path) -> None:
     try:
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot draw {file}: {error}", hint="give a name that ends in .png or .svg") from error
+    except OSError as error:
+        raise UsageError(f"cannot draw {file}: {error.strerror}") from error

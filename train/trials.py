@@ -180,7 +180,9 @@ def _laboratory(
         {chunk: chunks[chunk] for chunk in needed},
         wanted,
         {query: groups[query] for query in wanted},
-        {query: grades[query] for query in wanted} if grades else None,
+        {query: {chunk: grades[query][chunk] for chunk in labels} for query, labels in wanted.items()}
+        if grades
+        else None,
         measured_on,
     )
 
