@@ -29,6 +29,7 @@ def report(
     from datetime import UTC, datetime
 
     from printing import Output, plain, relative
+    from store.builds import note_output
     from train.report.contents import gather, newest_run
     from train.report.look import LOOK_FILE, look
     from train.report.page import render
@@ -41,6 +42,9 @@ def report(
         folder = run or newest_run(store, home.root / "models", policy)
         found = gather(store, folder, home.experiments, resolution=home.settings.review.resolution)
         agreement = _agreement(session, found.policy)
+        page_file = out_file or folder / REPORT_FILE
+        for texts in filter(None, (page_file, data)):  # what is to be forgotten has to be found there
+            note_output(store, found.build.build_id, "report", texts)
     out = Output(as_json=json, quiet=quiet)  # the database is closed: encoding takes a while, and others may want it
     seen: Look | str = "No query of the test split has both a relevant chunk and another to compare it with."
     if found.pairs:
@@ -53,9 +57,7 @@ def report(
     now = datetime.now(UTC)
     page, drawn = render(found, seen, agreement, written=f"{now.day} {now:%B %Y}")
     numbers = plain(numbers_of(found, seen, agreement))
-    done = write(
-        found, page, drawn, numbers, out=out_file or folder / REPORT_FILE, figures_folder=figures, data_folder=data
-    )
+    done = write(found, page, drawn, numbers, out=page_file, figures_folder=figures, data_folder=data)
     if out.json(done):
         return
     out.line(done.headline)

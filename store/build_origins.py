@@ -127,8 +127,3 @@ def reviewing_time(store: Store, policy: Policy) -> ReviewingTime:
         {"policy": policy.name, "fingerprint": policy.labelling_fingerprint, "longest": _LONGEST_ANSWER},
     )[0]
     return ReviewingTime(**row)  # type: ignore[arg-type]
-
-
-def trained_models(store: Store) -> list[str]:
-    """Return the folders in which models trained on builds were put, whether or not they are still there."""
-    return [str(row["path"]) for row in store.rows("SELECT path FROM build_outputs WHERE kind = 'model' ORDER BY path")]

@@ -153,8 +153,8 @@ def latest_build(store: Store, policy_name: str) -> Build:
     return _build(rows[0])
 
 
-def note_output(store: Store, build_id: str, kind: Literal["export", "model", "answers"], path: Path) -> None:
-    """Remember where texts of a build go: an export, a model trained on it, answers to its queries.
+def note_output(store: Store, build_id: str, kind: Literal["export", "model", "answers", "report"], path: Path) -> None:
+    """Remember where texts of a build go: an export, a model trained on it, answers to its queries, a report.
 
     Noting it twice moves the time.
     """

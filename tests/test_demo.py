@@ -36,6 +36,8 @@ def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -
     assert "reviewed uncited chunks turned out relevant" in first
     before = json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path))
     assert {p["policy"]: p["builds"] for p in before["policies"]} == {"answers-the-question": 1, "same-operation": 1}
+    page = next((tmp_path / "demo" / "models").glob("answers-*/report.html"))
+    assert f"Open it in a browser: {page.as_uri()}" in first
     manifest = (tmp_path / "demo" / "export" / "manifest.json").read_text()
 
     second = run("demo", "--no-argilla-left-running", cwd=tmp_path)

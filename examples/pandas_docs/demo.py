@@ -18,6 +18,8 @@ from store.database import Store
 from store.policies import Policy, get_policy
 from store.reviews import PairToReview, find_pairs, pairs_to_review
 from store.workspace import SETTINGS_FILE, Workspace, open_workspace
+from train.report.contents import newest_run
+from train.report.write import REPORT_FILE
 from train.statistics import Share, clopper_pearson
 
 HERE = Path(__file__).parent
@@ -77,6 +79,7 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
         step("Bring the reviews home", "review", "pull", "--policy", POLICY)
         _train(folder, step)
         _second_policy(folder, step)
+        _report(workspace, step, say)
         _finish(workspace, keep_argilla=keep_argilla, say=say)
     finally:
         if not keep_argilla:
@@ -154,6 +157,14 @@ def _train(folder: Path, step: Callable[..., None]) -> None:
         *("train", "--policy", POLICY, "--base-model", base, "--batch-size", "16", "--max-steps", "16"),
     )
     step("Compare it with the base model on questions held back", "evaluate", "--policy", POLICY, "--base-model", base)
+
+
+def _report(workspace: Workspace, step: Callable[..., None], say: Say) -> None:
+    """Tell it all on one page, last, and say where it is."""
+    step("Tell it on one page", "report", "--policy", POLICY)
+    with workspace.open() as store:
+        page = newest_run(store, workspace.root / "models", POLICY) / REPORT_FILE
+    say(f"Open it in a browser: {page.resolve().as_uri()}")
 
 
 def _second_policy(folder: Path, step: Callable[..., None]) -> None:

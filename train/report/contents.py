@@ -14,9 +14,8 @@ from store.build_origins import (
     hidden_positives,
     label_origins,
     reviewing_time,
-    trained_models,
 )
-from store.builds import Build, get_build
+from store.builds import Build, get_build, output_folders
 from store.certificates import Standing, standing_certificates
 from store.database import Store
 from store.errors import InvalidDataError, MissingError
@@ -148,7 +147,7 @@ def newest_run(store: Store, models: Path, policy_name: str | None) -> Path:
     Raises:
         MissingError: there is none.
     """
-    known = {Path(path) for path in trained_models(store)} | set(models.glob("*"))
+    known = {*output_folders(store, "model"), *models.glob("*")}
     finished = sorted((run for run in known if (run / RUN_FILE).is_file()), key=_finished_at, reverse=True)
     for run in finished:
         if policy_name is None or _policy_of(store, read_run(run)) == policy_name:

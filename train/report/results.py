@@ -241,6 +241,8 @@ def worst(report: Report) -> Html:
             for chunk in query.relevant
         ]
         about = tag("p", f"nDCG@10 {number(query.before)} → {number(query.after)}", class_="about")
-        cards.append(tag("article", tag("p", cut(query.query), class_="query", dir="auto"), *texts, about, class_="card"))
+        cards.append(
+            tag("article", tag("p", cut(query.query), class_="query", dir="auto"), *texts, about, class_="card")
+        )
     said = "The test queries that the tuned model does worst on, by the order in which it puts labelled chunks."
     return joined([tag("p", said), tag("div", *cards, class_="cards")])

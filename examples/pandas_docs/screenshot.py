@@ -1,0 +1,33 @@
+"""Take the picture of the report that the README shows: `python -m examples.pandas_docs.screenshot demo`.
+
+Needs Debian's chromium, and a folder in which the demo has run.
+"""
+
+import sys
+from pathlib import Path
+
+from examples.pandas_docs.demo import POLICY
+from train.report.write import REPORT_FILE
+
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "report.png"
+CHROMIUM = "/usr/bin/chromium"
+WIDTH, HEIGHT = 1100, 1560  # as far as the way from logs to triplets
+
+
+def take(demo: Path, picture: Path = PICTURE) -> None:
+    """Show the demo's newest report in a browser and save the top of it."""
+    from playwright.sync_api import sync_playwright
+
+    pages = sorted((demo / "models").glob(f"{POLICY}-*/{REPORT_FILE}"), key=lambda page: page.stat().st_mtime)
+    if not pages:
+        sys.exit(f"{demo} holds no report: uncited demo {demo}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        page.goto(pages[-1].resolve().as_uri())
+        page.screenshot(path=picture)
+        browser.close()
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("demo"))
