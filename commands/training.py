@@ -123,7 +123,9 @@ def train(
     """Fine-tune a model on a build's train split, or on those of several policies."""
     from printing import Output, relative
     from store.builds import note_output
+    from train.processes import from_first, is_first
     from train.recipe import Recipe
+    from train.rows import TrainingSplit
     from train.tasks import read_training_splits
     from train.teacher import with_teacher
     from train.trainer import train as train_model
@@ -152,17 +154,24 @@ def train(
     names = list(dict.fromkeys(policy))
     if build_id and len(names) > 1:
         raise UsageError("--build names one build, and several policies have one each", hint="leave out --build")
-    with opened(workspace, as_json=json, quiet=quiet) as session:
-        builds = [session.build(name, build_id) for name in names]
-        splits = read_training_splits(session.store, builds)
-        if teacher:
-            with session.out.progress() as bar:
-                splits = [with_teacher(session.store, split, teacher, progress=bar) for split in splits]
-        folder = out_dir or session.workspace.joint_model_folder(
-            {name: build.build_id for name, build in zip(names, builds, strict=True)}, kind
-        )
-        for build in builds:
-            note_output(session.store, build.build_id, "model", folder)
+
+    def read() -> tuple[list[TrainingSplit], Path]:
+        with opened(workspace, as_json=json, quiet=quiet) as session:
+            builds = {name: session.build(name, build_id) for name in names}
+            splits = read_training_splits(session.store, list(builds.values()))
+            if teacher:
+                with session.out.progress() as bar:
+                    splits = [with_teacher(session.store, split, teacher, progress=bar) for split in splits]
+            ids = {name: build.build_id for name, build in builds.items()}
+            folder = out_dir or session.workspace.joint_model_folder(ids, kind)
+            for one in ids.values():
+                note_output(session.store, one, "model", folder)
+        return splits, folder
+
+    splits, folder = from_first(read)
+    if not is_first():
+        train_model(splits, recipe, out=folder)
+        return
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
     out.note(", ".join(f"{name} {value}" for name, value in recipe.settings().items()))
     with out.progress() as bar:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.encoders import model_name
-from store.errors import MissingError
+from store.errors import MissingError, UsageError
 from store.ids import content_id
 from store.progress import Progress, silent
 from train.advice import advice
 from train.batches import apart_sampler
 from train.kinds import load, make_loss, trainer_classes
 from train.models import computes_in_bfloat16, quiet
+from train.processes import from_first, is_first, processes
 from train.prompts import Prompts, column_prompts, use_prompts
 from train.recipe import JUDGE, MAX_TOKENS, Recipe
 from train.rows import Rows, TrainingSplit, rows_for
@@ -69,7 +70,8 @@ def train(
     computes in it (weights stay float32); on one machine the same arguments give the same weights, on a CPU to the
     last bit.
 
-    Where queries are held back for validation, the weights that are kept are the best on them.
+    Where queries are held back for validation, the weights that are kept are the best on them. Several processes that
+    `torchrun` started train together: each has its batches, and the first one writes.
 
     `out` appears when training has finished, never before. A finished run of the same settings on the same rows is
     returned without training again; an interrupted one goes on from its last checkpoint (one every five minutes, kept
@@ -100,20 +102,24 @@ def train(
         "rows": data.rows.count,
         "rows_sha256": data.rows.fingerprint(),
     }
+    if processes() > 1:
+        settings["processes"] = processes()
+        if data.rows.seen < recipe.batch_size * processes():
+            raise UsageError(f"{data.rows.seen:g} rows make no batch of {recipe.batch_size} for each process")
     build_ids = [split.build_id for split in splits]
     settings_id = content_id("run", *build_ids, settings)
-    run = finished_run(out, settings_id)
+    run = from_first(lambda: finished_run(out, settings_id))
     is_new = run is None
     if run is None:
-        unfinished = unfinished_folder(out, settings_id)
+        unfinished = from_first(lambda: unfinished_folder(out, settings_id))
         try:
             with quiet(), advice(recipe, out):
-                model, trained = _train(data, recipe, unfinished, progress)
+                model, trained = _train(data, recipe, unfinished, progress if is_first() else silent)
                 builds = [dict(split.provenance) for split in splits]
                 told = {"build_id": build_ids[0], "builds": builds, "settings_id": settings_id, "settings": settings}
-                run = save_run(model, {**told, **trained}, unfinished, out)
+                run = from_first(lambda: save_run(model, {**told, **trained}, unfinished, out))
         finally:
-            if unfinished.exists() and not checkpoints(unfinished):
+            if is_first() and unfinished.exists() and not checkpoints(unfinished):
                 shutil.rmtree(unfinished, ignore_errors=True)
     return TrainResult(out, is_new, run)
 
@@ -144,7 +150,7 @@ def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) ->
     reads = model.max_seq_length
     model.max_seq_length = min(reads or MAX_TOKENS, MAX_TOKENS)
     prompts = use_prompts(model, recipe)
-    saved = checkpoints(unfinished)
+    saved = from_first(lambda: checkpoints(unfinished))
     trainer = _trainer(model, data, recipe, unfinished, progress, prompts=prompts, is_resumed=bool(saved))
     trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
     model.max_seq_length = reads
@@ -195,6 +201,7 @@ def _environment(device: Any) -> dict[str, object]:  # noqa: ANN401
         "device_name": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
     }
 
 
@@ -225,7 +232,8 @@ def _trainer(
                 return apart_sampler(rows.apart, rows.tasks)(dataset, **options)
             return super().get_batch_sampler(dataset, **options)
 
-    steps = recipe.max_steps or math.ceil(data.rows.seen / recipe.batch_size / recipe.accumulate) * recipe.epochs
+    batches = data.rows.seen / recipe.batch_size / processes()
+    steps = recipe.max_steps or math.ceil(batches / recipe.accumulate) * recipe.epochs
     arguments = arguments_class(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,
