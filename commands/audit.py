@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from store.errors import UsageError
 
 if TYPE_CHECKING:
     from labeling.audit_plan import AuditPlan
@@ -73,6 +74,11 @@ def plan(
         out.line("-: no number of reviews shows it; too many errors have been found, or too few pairs are left")
     if result.outside:
         out.line(f"{result.outside} judged pairs lie outside of the audits: they say nothing about them.")
+    if result.synthetic:
+        out.line(
+            f"Of the {result.drawable} pairs that may be drawn, {result.synthetic} are about questions that a model"
+            " wrote: a certificate is about them and the logged ones together."
+        )
     for found in result.outlooks:
         _print_outlook(out, found, max_error)
     _print_what_to_do(out, result)
@@ -112,6 +118,10 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     if result.waiting:
         out.line(f"{result.waiting} pairs that were drawn wait for a blind answer: those first.")
         out.next(f"uncited review push --policy {policy}")
+    elif result.extensions:
+        for group, more in result.extensions.items():
+            out.line(f"{more} more reviews of {_NAMES[group]} would do, if errors turn up as they did so far.")
+            out.next(f"uncited audit extend --policy {policy} --group {group} --size {more}")
     elif worthwhile:
         for region in worthwhile:
             sure = f" --min-confidence {region.min_confidence:g}" if region.min_confidence else ""
@@ -158,17 +168,28 @@ def draw(
     group: GroupOption = None,
     min_confidence: Annotated[float, typer.Option(help="Only pairs judged with at least this confidence.")] = 0.0,
     include_shown: IncludeShownOption = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of an audit that is not answered yet.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a fresh audit at random from the pairs that nobody has answered."""
-    from store.audit_draws import draw_audit
+    from store.audit_draws import draw_audit, unfinished_audits
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
+        chosen = session.policy(policy)
+        waiting = {} if replace else unfinished_audits(session.store, chosen, group)
+        if waiting:
+            raise UsageError(
+                f"{sum(waiting.values())} pairs of the audit that was drawn before wait for an answer; a fresh audit"
+                " takes its place, and its answers would count for nothing: --replace draws one all the same",
+                hint=f"uncited review push --policy {policy}",
+            )
         result = draw_audit(
             session.store,
-            session.policy(policy),
+            chosen,
             size,
             group=group,
             min_confidence=min_confidence,
@@ -206,6 +227,8 @@ def _print_draw(out: "Output", result: "Draw", policy: str) -> None:
             f"{result.shown} of them have stood before reviewers with the judge's suggestion: have them answered by"
             " somebody who has not read it; the certificate will count them"
         )
+    if result.synthetic:
+        out.line(f"{result.synthetic} of them are about questions that a model wrote, and not from the logs")
     out.next(f"uncited review push --policy {policy}")
 
 
@@ -269,6 +292,8 @@ def certify(
         out.line(f"{result.outside} judged pairs lie outside of the audits: they say nothing about them.")
     if any(group.certificate_id for group in result.groups):
         out.next(f"uncited build --policy {policy} --judge-labels")
+    elif any(group.finding.sample.open for group in result.groups):
+        out.next(f"uncited review push --policy {policy}")  # what was drawn comes before what might be
     elif extensible := [group for group in result.groups if group.more]:
         for group in extensible:
             out.next(f"uncited audit extend --policy {policy} --group {group.group} --size {group.more}")
@@ -279,6 +304,9 @@ def certify(
 def _print_prevalence(out: "Output", found: "Prevalence") -> None:
     out.line(f"Of all {found.pairs:,} judged pairs, these are relevant: {_estimates(found.relevant)}")
     out.line(f"The judge is wrong about: {_estimates(found.wrong)}")
+    for what, estimated in (("relevant pairs", found.relevant), ("errors", found.wrong)):
+        if estimated.unassisted_because:
+            out.line(f"With the judge's help (PPI++) nothing is estimated of {what}: {estimated.unassisted_because}")
 
 
 def _estimates(found: "Estimated") -> str:
@@ -314,6 +342,11 @@ def _print_group(out: "Output", result: "Certification", found: "GroupResult") -
     )
     if sample.shown:
         out.line(f"  {_shown(sample.shown)}")
+    if sample.synthetic or sample.synthetic_sampled:
+        out.line(
+            f"  {sample.synthetic:,} of these labels, and {sample.synthetic_sampled} of the pairs drawn, are about"
+            " questions that a model wrote: the bound is about them and the logged ones together"
+        )
     if found.sensitivity is not None:
         disputed = found.disagreement
         out.line(

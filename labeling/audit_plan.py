@@ -1,14 +1,14 @@
 """How many blind reviews an audit needs, before anybody is asked."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 from labeling.audit_regions import Outlook, outlook
 from labeling.audit_sample import observed_rate, sample_of
 from labeling.bounds import spent
-from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal, outside
+from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal, extensions, outside
 from labeling.sequential_bounds import reviews_needed
 from store.audit_draws import Drawable, drawable_pairs
 from store.audits import Audit, Group, audits_by_group, questions_asked, sample_of_all
@@ -46,7 +46,9 @@ class AuditPlan:
     `drawable` is how many pairs may be drawn; with `include_shown` most of what nobody has answered was put before
     reviewers with a judge's suggestion, and is among them. `outlooks` say what a random sample has shown of each
     group; they are empty before there is one. `outside` counts the judged pairs that no audit says anything about,
-    `waiting` those that were drawn and that nobody has answered yet.
+    `waiting` those that were drawn and that nobody has answered yet, `synthetic` those that may be drawn and whose
+    question a model wrote. `extensions` tells by how many pairs to extend the newest audit of a group, where that is
+    what `certify` would advise.
     """
 
     policy: str
@@ -60,6 +62,8 @@ class AuditPlan:
     include_shown: bool
     outside: int
     waiting: int
+    synthetic: int
+    extensions: Mapping[Group, int]
 
 
 def plan_audit(
@@ -124,6 +128,8 @@ def plan_audit(
         include_shown=include_shown,
         outside=outside(audits),
         waiting=len(open_pairs),
+        synthetic=sum(pair.synthetic for pair in drawable),
+        extensions=extensions(store, policy, audits, resolution, max_error, confidence),
     )
 
 

@@ -24,6 +24,7 @@ class Sample(NamedTuple):
     - shown: drawn, after they had been put before reviewers with a judge's suggestion
     - against: drawn and not shown to be right: wrong, unsettled, unsure, open or unblind
     - wrong: labels that people are known to contradict, drawn or not
+    - synthetic: labels of the population and those confirmed whose question a model wrote; synthetic_sampled: drawn
     """
 
     threshold: float
@@ -38,6 +39,8 @@ class Sample(NamedTuple):
     shown: int
     against: int
     wrong: int
+    synthetic: int
+    synthetic_sampled: int
 
 
 class Finding(NamedTuple):
@@ -80,6 +83,8 @@ def sample_of(pairs: Sequence[AuditedPair], group: Group, threshold: float) -> S
         shown=sum(pair.shown for pair in sampled),
         against=len(bad),
         wrong=len(known),
+        synthetic=sum(pair.synthetic and (not pair.reviewed or pair.role == right) for pair in frame),
+        synthetic_sampled=sum(pair.synthetic for pair in sampled),
     )
 
 

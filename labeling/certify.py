@@ -104,7 +104,7 @@ def certify(
             hint=f"uncited audit plan --policy {policy.name}",
         )
     groups = [
-        _certify_group(store, policy, audit, group, resolution, max_error, confidence)
+        _certify_group(store, policy, audit, group, resolution, max_error, confidence, record=True)
         for group, audit in audits.items()
         if any(pair.group == group for pair in audit.pairs)
     ]
@@ -126,15 +126,17 @@ def _certify_group(
     resolution: Resolution,
     max_error: float,
     confidence: float,
+    *,
+    record: bool,
 ) -> GroupResult:
     thresholds = usable_thresholds(audit, group, max_error, alpha=spent(1 - confidence, 1))
     question_id = _question_id(policy, audit, group, thresholds, max_error, resolution)
     answered = any(pair.sampled and pair.reviewed for pair in audit.pairs)
-    number = question_number(store, policy, group, audit.audit_id, question_id, record=answered)
+    number = question_number(store, policy, group, audit.audit_id, question_id, record=record and answered)
     level = spent(1 - confidence, number)
     finding = assess(audit, group, usable_thresholds(audit, group, max_error, alpha=level), max_error, alpha=level)
     certificate_id = None
-    if finding.holds:
+    if finding.holds and record:
         certificate = _certificate(policy, audit, group, finding, resolution, max_error, confidence, level, number)
         certificate_id = add_certificate(store, certificate)
     disagreement = _disagreement(store, policy, audit, group)
@@ -158,6 +160,23 @@ def _certify_group(
         more=max(0, reviews - finding.sample.sampled) if extensible and reviews is not None else 0,
         finish=finish,
     )
+
+
+def extensions(
+    store: Store,
+    policy: Policy,
+    audits: Mapping[Group, Audit],
+    resolution: Resolution,
+    max_error: float,
+    confidence: float,
+) -> dict[Group, int]:
+    """Return by how many pairs `certify` would advise to extend which audits; it asks and keeps nothing."""
+    found: dict[Group, int] = {}
+    for group, audit in audits.items():
+        if audit.drawn and any(pair.sampled and pair.reviewed and pair.group == group for pair in audit.pairs):
+            more = _certify_group(store, policy, audit, group, resolution, max_error, confidence, record=False).more
+            found |= {group: more} if more else {}
+    return found
 
 
 def outside(audits: Mapping[Group, Audit]) -> int:

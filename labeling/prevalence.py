@@ -21,11 +21,13 @@ class ShareEstimate(NamedTuple):
 class Estimated(NamedTuple):
     """A share by the reviews alone, and by them together with what the judge says of the pairs that nobody reviewed.
 
-    `assisted` is None where too few answers are of either kind, or too few contradict the judge, for its interval.
+    `assisted` is None where too few answers are of either kind, or too few contradict the judge, for its interval;
+    `unassisted_because` says so.
     """
 
     plain: ShareEstimate
     assisted: ShareEstimate | None
+    unassisted_because: str | None = None
 
 
 class Prevalence(NamedTuple):
@@ -55,10 +57,9 @@ def prevalence(sample: Audit, *, confidence: float) -> Prevalence | None:
     def estimated(told: Sequence[bool], guess: Callable[[AuditedPair], float]) -> Estimated:
         everywhere = math.fsum(map(guess, frame)) / len(frame)
         guesses = [guess(pair) for pair in drawn]
-        return Estimated(
-            plain_share(sum(told), len(told), len(frame), confidence=confidence),
-            assisted_share(told, guesses, everywhere, len(frame), confidence=confidence),
-        )
+        assisted = assisted_share(told, guesses, everywhere, len(frame), confidence=confidence)
+        why = None if assisted else _too_little(told)
+        return Estimated(plain_share(sum(told), len(told), len(frame), confidence=confidence), assisted, why)
 
     return Prevalence(
         len(frame),
@@ -66,6 +67,14 @@ def prevalence(sample: Audit, *, confidence: float) -> Prevalence | None:
         estimated([pair.role == "positive" for pair in drawn], _relevance),
         estimated([(pair.role == "positive") != (pair.group != "negatives") for pair in drawn], _doubt),
     )
+
+
+def _too_little(told: Sequence[bool]) -> str:
+    """Say why `assisted_share` gives nothing."""
+    fewer = min(sum(told), len(told) - sum(told))
+    if fewer < _ENOUGH:
+        return f"of {len(told)} answers {fewer} are of one kind, and it takes {_ENOUGH} for an interval that holds"
+    return f"the judge was wrong in so few answers that its interval would rest on fewer than {_ENOUGH}"
 
 
 def _relevance(pair: AuditedPair) -> float:

@@ -39,16 +39,21 @@ class Drawable(NamedTuple):
     group: Group | None
     confidence: float | None
     shown: bool
+    synthetic: bool  # a model wrote its question
 
 
 class Draw(NamedTuple):
-    """What was drawn. Of the `size` pairs, `unseen` had not been in the audit stream, and `shown` may be known."""
+    """What was drawn. Of the `size` pairs, `unseen` had not been in the audit stream, and `shown` may be known.
+
+    Of the `synthetic` of them a model wrote the question.
+    """
 
     audit_id: str
     population: int
     size: int
     unseen: int
     shown: int
+    synthetic: int
 
 
 def drawable_pairs(store: Store, policy: Policy) -> list[Drawable]:
@@ -56,7 +61,8 @@ def drawable_pairs(store: Store, policy: Policy) -> list[Drawable]:
     found = store.rows(
         """
         SELECT pair_id, judged.label, judged.confidence, proposed,
-               coalesce(stream, '') <> 'audit' AND pair_id IN (SELECT pair_id FROM review_records) AS shown
+               coalesce(stream, '') <> 'audit' AND pair_id IN (SELECT pair_id FROM review_records) AS shown,
+               anchor_id IN (SELECT anchor_id FROM synthetic_anchors) AS synthetic
         FROM candidate_pairs
         LEFT JOIN (FROM review_streams WHERE labelling_fingerprint = $fingerprint) AS drawn USING (pair_id)
         LEFT JOIN (FROM current_judgments WHERE labelling_fingerprint = $fingerprint) AS judged USING (pair_id)
@@ -72,6 +78,7 @@ def drawable_pairs(store: Store, policy: Policy) -> list[Drawable]:
             group=group_of(policy, row["label"], str(row["proposed"])),  # type: ignore[arg-type]
             confidence=row["confidence"],  # type: ignore[arg-type]
             shown=bool(row["shown"]),
+            synthetic=bool(row["synthetic"]),
         )
         for row in found
     ]
@@ -138,7 +145,22 @@ def draw_audit(
         store.insert("audit_pairs", pa.table(pairs))
         chosen = _in_order(seed, shown)[:size]
         unseen = _put_into(store, policy, audit_id, 1, chosen, shown, size / len(shown), now)
-    return Draw(audit_id, len(shown), size, unseen, sum(shown[pair] for pair in chosen))
+    written = {pair.pair_id for pair in inside if pair.synthetic}
+    return Draw(audit_id, len(shown), size, unseen, sum(shown[pair] for pair in chosen), len(written & set(chosen)))
+
+
+def unfinished_audits(store: Store, policy: Policy, group: Group | None) -> dict[str, int]:
+    """Return the drawn audits that a fresh one about a group (None: all) would take the place of before it is answered.
+
+    Returns:
+        Audit ids, with how many of the pairs drawn wait for an answer; pilots and the review streams are none.
+    """
+    found: dict[str, int] = {}
+    for about, audit in audits_by_group(store, policy, resolution="majority").items():
+        waiting = sum(pair.sampled and not pair.reviewed for pair in audit.pairs)
+        if audit.drawn and group in (None, about) and waiting:
+            found[audit.audit_id] = waiting
+    return found
 
 
 def _too_few(policy: Policy, size: int, drawable: int, unanswered: int) -> MissingError:
@@ -186,11 +208,14 @@ def extend_audit(store: Store, policy: Policy, size: int, *, group: Group | None
             hint=f"uncited audit plan --policy {policy.name}",
         )
     chosen = _in_order(row.seed, left)[:size]
-    shown = {pair.pair_id: pair.shown for pair in drawable_pairs(store, policy)}
+    drawable = drawable_pairs(store, policy)
+    shown = {pair.pair_id: pair.shown for pair in drawable}
+    written = {pair.pair_id for pair in drawable if pair.synthetic}
     probability = (len(frame) - len(left) + size) / len(frame)
     with store.transaction():
         unseen = _put_into(store, policy, row.audit_id, batch, chosen, shown, probability, datetime.now(UTC))
-    return Draw(row.audit_id, len(frame), size, unseen, sum(shown.get(pair, False) for pair in chosen))
+    known = sum(shown.get(pair, False) for pair in chosen)
+    return Draw(row.audit_id, len(frame), size, unseen, known, len(written & set(chosen)))
 
 
 def _in_order(seed: str, pairs: Collection[str]) -> list[str]:

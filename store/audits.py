@@ -46,6 +46,7 @@ class AuditedPair(NamedTuple):
     role: Role | None  # of the label that people settled; None: they settled none
     place: float = 0.0  # in the order in which people are asked, batch by batch
     shown: bool = False  # it had been put before reviewers with a judge's suggestion when it was drawn
+    synthetic: bool = False  # a model wrote its question
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ def _load(store: Store, policy: Policy, row: AuditRow | None, resolution: Resolu
         )
         SELECT pair_id, proposed, judged.label AS judged, judge_id, confidence, stratum, batch, coalesce(shown, false)
                AS shown, frame.pair_id IS NOT NULL AS inside, settled.pair_id IS NOT NULL AS reviewed,
-               coalesce(blind, false) AS blind, settled.label
+               coalesce(blind, false) AS blind, settled.label,
+               anchor_id IN (SELECT anchor_id FROM synthetic_anchors) AS synthetic
         FROM (FROM candidate_pairs WHERE policy_name = $policy AND duplicate_of IS NULL) AS candidates
         LEFT JOIN frame USING (pair_id) LEFT JOIN answers USING (pair_id)
         LEFT JOIN settled USING (pair_id) LEFT JOIN judged USING (pair_id)
@@ -184,6 +186,7 @@ def _load(store: Store, policy: Policy, row: AuditRow | None, resolution: Resolu
                 role=policy.role(pair["label"]) if pair["label"] is not None else None,
                 place=pair["batch"] + audit_place(seed, pair["pair_id"]) if pair["batch"] else 0.0,
                 shown=pair["shown"],
+                synthetic=pair["synthetic"],
             )
         )
     audit_id, thresholds = (row.audit_id, row.thresholds) if row else (FIRST_AUDIT, THRESHOLDS)

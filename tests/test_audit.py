@@ -23,6 +23,7 @@ from store.reviews import Review, add_pushed_pairs, add_reviews
 from store.workspace import ReviewSettings
 from tests.labelled_store import POLICY, distinct, log, pair, question
 from tests.test_cli import from_json, run
+from tests.test_synthetic_marks import write
 from train.triplets import build
 
 QUERIES, OF_EACH = 30, 10
@@ -501,6 +502,44 @@ def test_one_may_stop_as_soon_as_the_answers_will_do(store: Store) -> None:
     assert group.finding.sample.open == 90
 
 
+def test_plan_and_certify_give_one_advice_about_an_audit_that_is_too_small(tmp_path: Path) -> None:
+    run("init", "w", cwd=tmp_path)
+    workspace, option = tmp_path / "w", ("--policy", "answers")
+    with Store(workspace / "uncited.duckdb") as store:
+        policy = fill(store)
+        draw_audit(store, policy, 60, group="negatives")
+        answer(store, policy, sampled(store, policy)[:50])
+    waiting = "uncited review push --policy answers"
+    for command in (("certify", *option), ("audit", "plan", *option)):
+        assert waiting in run(*command, cwd=workspace).stderr
+    refused = run("audit", "draw", *option, "--size", 40, "--group", "negatives", cwd=workspace, status=2)
+    assert "10 pairs of the audit that was drawn before wait for an answer" in refused.stderr
+    with Store(workspace / "uncited.duckdb") as store:
+        answer(store, policy, sampled(store, policy)[50:54], "yes")
+        answer(store, policy, sampled(store, policy)[54:])
+    (extension,) = from_json("audit", "plan", *option, "--max-error", 0.2, cwd=workspace)["extensions"].items()
+    advice = f"uncited audit extend --policy answers --group {extension[0]} --size {extension[1]}"
+    for command in (("certify", *option), ("audit", "plan", *option)):
+        assert advice in run(*command, "--max-error", 0.2, cwd=workspace).stderr
+    run("audit", "draw", *option, "--size", 40, "--group", "negatives", cwd=workspace)  # it is answered now
+    run("audit", "draw", *option, "--size", 41, "--group", "negatives", "--replace", cwd=workspace)
+
+
+def test_labels_about_questions_that_a_model_wrote_are_counted_apart(store: Store) -> None:
+    policy = fill(store, range(10))
+    chunk = distinct("bad1of", 3)
+    write(store, policy, "a question that a model wrote", chunk, "training")
+    judge(store, policy, {pair("a question that a model wrote", chunk): "yes"})
+    (drawable,) = [found for found in drawable_pairs(store, policy) if found.synthetic]
+    assert drawable.group == "confirmed"
+    assert plan_audit(store, policy, resolution="majority").synthetic == 1
+    assert draw_audit(store, policy, 111).synthetic == 1
+    answer(store, policy, sampled(store, policy)[:1])
+    found = {group.group: group.finding.sample for group in certified(store, policy).groups}
+    assert (found["confirmed"].synthetic, found["confirmed"].synthetic_sampled) == (1, 1)
+    assert (found["negatives"].synthetic, found["negatives"].synthetic_sampled) == (0, 0)
+
+
 def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     workspace = tmp_path / "w"
@@ -531,7 +570,8 @@ def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     assert "of them are relevant, 95 % confidence" in said
     assert "judged pairs, these are relevant: " in said
     assert "by the reviews alone" in said
-    assert "PPI++" not in said, "a judge without an error in the sample gives an interval of no width"
+    without = "With the judge's help (PPI++) nothing is estimated of errors: of "
+    assert without in said, "a judge without an error in the sample gives an interval of no width"
     assert ": holds" in run("audit", "status", *policy_option, cwd=workspace).stdout
     assert (
         document["groups"][0]["certificate_id"] in run("build", *policy_option, "--judge-labels", cwd=workspace).stdout
