@@ -193,7 +193,7 @@ def _print_limits(out: "Output", result: "Suspicious") -> None:
     shown = max((c.first_of for c in result.sway_comparisons), default=0)
     blind = max((c.second_of for c in result.sway_comparisons), default=0)
     looked = [
-        f"{result.answers:,} answers of {result.reviewers:,} reviewers",
+        f"{result.answers:,} answers of {result.reviewers:,} reviewer{'' if result.reviewers == 1 else 's'}",
         f"{timed:,} timed" + (f" ({batches:,} bulk answers as one each)" if batches else ""),
         f"{len(result.comparisons):,} reviewers compared with the others"
         + ("" if result.comparisons else " (it takes three, and pairs with two answers)"),

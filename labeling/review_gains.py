@@ -19,14 +19,18 @@ from store.database import Store
 from store.errors import MissingError
 from store.policies import Policy, Role
 from store.review_value import known_of_pairs
+from store.text import NEAR_DUPLICATE, normalised, overlap, shingles
 from store.workspace import ReviewSettings
+
+_NOTHING: Mapping[str, int] = {"positive": 0, "negative": 0}
 
 
 class TripletGain(NamedTuple):
     """Triplets from what people have labelled: now, and as expected once the reviews are in.
 
-    For each query every positive meets its negatives, up to as many as a build takes; what a build keeps from training
-    because the test split needs it is not taken off.
+    For each query every positive meets its negatives, up to as many as a build takes. Those that (nearly) repeat one of
+    the positives do not count, as a build leaves them out; what it keeps from training because the test split needs it
+    is not taken off.
     """
 
     now: int
@@ -94,20 +98,30 @@ def _triplets(
     store: Store, policy: Policy, queue: Iterable[QueuedPair], chosen: Iterable[QueuedPair], settings: ReviewSettings
 ) -> TripletGain:
     known = known_of_pairs(store, policy, resolution=settings.resolution, propagate=settings.propagate)
-    have: dict[str, dict[str, int]] = defaultdict(lambda: {"positive": 0, "negative": 0, "excluded": 0})
+    texts: dict[str, dict[Role, list[str]]] = defaultdict(lambda: {"positive": [], "negative": [], "excluded": []})
     for queued in queue:
         found = known.get(queued.pair.pair_id)
         if found is not None and found.label is not None:
-            have[queued.pair.anchor][policy.role(found.label)] += 1
+            texts[queued.pair.anchor][policy.role(found.label)].append(queued.pair.chunk)
+    have = {anchor: _usable(found["positive"], found["negative"]) for anchor, found in texts.items()}
     new: dict[str, list[float]] = defaultdict(list)
     for queued in chosen:
         found = known.get(queued.pair.pair_id)
         if not queued.pair.reviewers and (found is None or found.label is None):
             new[queued.pair.anchor].append(queued.value.relevant)
     now = {anchor: _made(roles["positive"], roles["negative"]) for anchor, roles in have.items()}
-    after = {anchor: expected_triplets(have[anchor], chances) for anchor, chances in new.items()}
+    after = {anchor: expected_triplets(have.get(anchor, _NOTHING), chances) for anchor, chances in new.items()}
     gained = sum(expected - now.get(anchor, 0) for anchor, expected in after.items())
     return TripletGain(sum(now.values()), sum(now.values()) + gained)
+
+
+def _usable(positives: Sequence[str], negatives: Iterable[str]) -> dict[str, int]:
+    """Count the positives of a query, and the negatives that are no (nearly) equal text of one of them."""
+    same = {normalised(text) for text in positives}
+    known = [shingles(normal) for normal in same]
+    others = [shingles(normal) for text in negatives if (normal := normalised(text)) not in same]
+    kept = sum(all(overlap(other, one) < NEAR_DUPLICATE for one in known) for other in others)
+    return {"positive": len(positives), "negative": kept}
 
 
 def _made(positives: int, negatives: int) -> int:

@@ -22,13 +22,15 @@ from labeling.untrusted_text import visible
 from store.database import Store
 from store.errors import MissingError, ProviderError
 from store.policies import Policy
-from store.reviews import Review, add_reviews
+from store.reviews import Review, add_pushed_pairs, add_reviews
 from store.workspace import ReviewSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 OpenStore = Callable[[], Store]
+
+TERMINAL = "terminal"  # the origin of answers from here
 
 _PACE_OF = 20  # answers
 _PAUSE_S = 300.0  # who takes longer has gone for a coffee
@@ -69,6 +71,7 @@ class _Session:
     waiting: deque[Question]
     keys: dict[str, str]
     answered: list[Question] = field(default_factory=list)  # in order, for undo
+    suggested: set[str] = field(default_factory=set)  # pairs that have been shown with a judge's suggestion
     given: dict[str, tuple[str | None, str]] = field(default_factory=dict)  # pair -> label and note as stored
     notes: dict[str, str] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -112,6 +115,7 @@ def review_in_terminal(
                 going_on = _ask(session, open_store, policy, reviewer, console)
                 if going_on and not session.waiting:
                     going_on = _goes_back_from_the_end(session, console)
+        _note_shown(session, open_store, console)
     labels = [label for label, _ in session.given.values()]
     return TerminalReviewed(
         reviewer=reviewer,
@@ -120,6 +124,12 @@ def review_in_terminal(
         changed=session.changed,
         left=session.left,
     )
+
+
+def _note_shown(session: _Session, open_store: OpenStore, console: "Console") -> None:
+    """Remember the pairs that were passed over: who has read a suggestion cannot answer blind any more."""
+    if passed := sorted(session.suggested - session.given.keys()):
+        _store(open_store, lambda store: add_pushed_pairs(store, TERMINAL, passed), console)
 
 
 def _ask(session: _Session, open_store: OpenStore, policy: Policy, reviewer: str, console: "Console") -> bool:
@@ -173,6 +183,8 @@ def _show(session: _Session, policy: Policy, question: Question, console: "Conso
         note=session.notes.get(pair_id, ""),
         width=console.width,
     )
+    if question.suggested is not None:
+        session.suggested.add(pair_id)
     forget_typed()  # a key pressed before the question was shown is no answer to it
     console.clear()
     for part in parts:
@@ -219,25 +231,25 @@ def _answer(
             label=label,
             stream=question.stream,
             reviewed_at=datetime.now(UTC),
-            origin="terminal",
+            origin=TERMINAL,
             note=note or None,
             suggested=question.suggested,
         )
-        _store(open_store, review, console)
+        _store(open_store, lambda store: add_reviews(store, [review]), console)
         session.changed += before is not None
     session.given[pair_id] = (label, note)
     session.answered.append(session.waiting.popleft())
     session.status = f"{label or 'discarded'}; {UNDO} goes back"
 
 
-def _store(open_store: OpenStore, review: Review, console: "Console") -> None:
-    """Store one answer, however long another process holds the database."""
+def _store(open_store: OpenStore, write: Callable[[Store], object], console: "Console") -> None:
+    """Store an answer, however long another process holds the database."""
     trouble: ProviderError | None = None
     try:
         while True:
             try:
                 with open_store() as store:
-                    add_reviews(store, [review])
+                    write(store)
                 return
             except ProviderError as error:
                 first, trouble = trouble is None, error

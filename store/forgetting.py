@@ -282,11 +282,19 @@ def _plan_reviewer(store: Store, request: Request, known: bool) -> Plan:
         rows={table: rows for table, rows in counted.items() if rows},
         builds=builds,
         left=(),
-        lines=_strings(store, "SELECT DISTINCT origin AS found FROM reviews WHERE reviewer = $name ORDER BY 1", given),
+        lines=_strings(store, _ORIGINS, given),
         outputs=_outputs_of_reviewer(store, builds),
         pair_ids=tuple(str(row["pair_id"]) for row in pairs),
         texts=(),
     )
+
+
+# Of a file or a dataset of a review server with thousands of lines or records, how many is enough.
+_ORIGINS = """
+    SELECT origin || ': ' || count(*) || CASE WHEN count(*) = 1 THEN ' answer' ELSE ' answers' END AS found FROM (
+        SELECT regexp_replace(origin, '[:/][^:/]*$', '') AS origin FROM reviews WHERE reviewer = $name
+    ) GROUP BY origin ORDER BY origin
+"""
 
 
 def _outputs_of_reviewer(store: Store, builds: Sequence[str]) -> tuple[str, ...]:

@@ -149,6 +149,14 @@ def test_nothing_of_a_forgotten_chunk_is_left_in_the_bytes_of_the_file(root: Pat
         assert verify(store).problems == ()
 
 
+def test_the_places_of_a_reviewers_answers_are_summed_up(store: Store) -> None:
+    review = answered(BAKERY, "pair_file", "answers", reviewer="carl")
+    records = [replace(review, pair_id=f"pair_{n}", origin=f"argilla:localhost/answers/{n}") for n in range(30)]
+    add_reviews(store, [*records, replace(review, origin="grades.csv:7")])
+    lines = plan(store, Request("reviewer", "carl")).lines
+    assert lines == ("argilla:localhost/answers: 30 answers", "grades.csv: 1 answer")
+
+
 def test_a_forgotten_reviewer_goes_on_to_count_under_another_name(root: Path) -> None:
     assert traces(root, ANN) == {ANN}
     with Store(root / "uncited.duckdb") as store:

@@ -19,15 +19,18 @@ from labeling.review_pull import pull_reviews
 from labeling.review_push import push_reviews
 from labeling.review_queue import in_review_order, review_queue
 from labeling.review_value import ReviewValue, values_of
+from store.candidates import Candidate, put_candidates
+from store.chunks import NamedChunk, add_chunks
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.ids import anchor_id, chunk_id, pair_id
 from store.policies import add_policy
 from store.progress import silent
 from store.review_streams import drawn_streams
 from store.review_value import Known
 from store.reviews import PairToReview, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
-from tests.reviewing import POLICY, TARGETED_ONLY, dataset_of, fill, judge, large_log, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, large_log, pair
 from tests.test_cli import from_json, run
 from tests.test_review_queue import answer, near_duplicate, some_pair, targeted
 from train.triplets import build
@@ -224,6 +227,21 @@ class TestGains:
         gains = next_reviews(store, policy, TARGETED_ONLY, 1).gains
         assert gains.triplets.now == made == 2
         assert gains.triplets.expected >= made
+
+    def test_a_negative_that_repeats_a_positive_makes_no_triplet(self, store: Store) -> None:
+        policy = fill(store)
+        query = next(iter(LOG))
+        text = LOG[query][1][0]
+        for copy in (text.upper(), f"{text} {text}"):
+            with store.transaction():
+                add_chunks(store, [NamedChunk(copy, copy)])
+            put_candidates(store, policy.name, [Candidate(anchor_id(query), chunk_id(copy), "bm25", "negative")])
+            answer(store, policy.labelling_fingerprint, pair_id(anchor_id(query), chunk_id(copy)), "ann", "related")
+        answer(store, policy.labelling_fingerprint, pair_id(anchor_id(query), chunk_id(text)), "ann", "answers")
+        answer(store, policy.labelling_fingerprint, pair(1, 2), "ann", "related")
+        made = build(store, policy, test_share=0).counts
+        assert (made["guarded"], made["triplets_train"]) == (2, 1)
+        assert next_reviews(store, policy, TARGETED_ONLY, 1).gains.triplets.now == made["triplets_train"]
 
     def test_errors_are_the_doubts_and_those_of_a_build_its_unreviewed_labels(self, store: Store) -> None:
         policy = fill(store)

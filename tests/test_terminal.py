@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from labeling.terminal_card import label_keys
+from store.audit_draws import drawable_pairs
 from store.policies import Policy
 from store.reviews import Review, add_reviews
 from store.workspace import Workspace, create_workspace
@@ -261,6 +262,21 @@ def test_the_suggestion_is_shown_and_recorded_and_the_audit_is_blind(workspace: 
     assert sorted(s for s in suggested if s) == ["answers", "related"]
     assert [("The judge" in screen) for screen in screens] == [s is not None for s in suggested]
     assert any("It looks like answers." in screen for screen in screens)
+
+
+def test_a_pair_that_was_shown_with_a_suggestion_and_skipped_counts_as_shown(workspace: Workspace) -> None:
+    _without_audit(workspace)
+    with _terminal(workspace) as terminal:
+        passed = []
+        screen = terminal.wait_for(READY)
+        while "The judge" not in screen:
+            passed.append(screen)
+            screen = terminal.press("s")
+        terminal.quit()
+    with workspace.open() as store:
+        assert sum(pair.shown for pair in drawable_pairs(store, POLICY)) == 1
+        assert store.count("SELECT count(*) FROM review_records") == 1  # none of those without a suggestion
+    assert len(passed) < 10
 
 
 def test_in_the_audit_nothing_of_the_judge_is_shown(workspace: Workspace) -> None:
