@@ -227,10 +227,23 @@ def test_datasets_loads_the_folder_from_disk(graded: tuple[Store, Build], tmp_pa
         assert loaded[split].map(lambda row: {"n": len(row["anchor"])}).column_names[-1] == "n"
 
 
-def test_cohere_takes_256_queries_or_more(graded: tuple[Store, Build], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("least", "hint"), [(256, "uncited review next"), (None, "--test-share 0")])
+def test_cohere_takes_256_queries_or_more_and_the_hint_is_one_that_helps(
+    graded: tuple[Store, Build], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int | None, hint: str
+) -> None:
     store, made = graded
-    with pytest.raises(InvalidDataError, match="queries to train on, and Cohere takes 256 or more"):
+    splits = store.rows(
+        "SELECT split, count(DISTINCT anchor_id) AS queries FROM build_labels JOIN pairs USING (pair_id)"
+        " WHERE build_id = ? GROUP BY split",
+        [made.build_id],
+    )
+    queries = {row["split"]: int(str(row["queries"])) for row in splits}
+    assert queries["test"]
+    least = least or queries["train"] + 1  # those of the test split would do
+    monkeypatch.setattr("train.exports.grouped.COHERE_QUERIES", least)
+    with pytest.raises(InvalidDataError, match=f"Cohere takes {least} or more") as refused:
         export(store, made, tmp_path / "out", format="cohere")
+    assert hint in str(refused.value.hint)
     assert not list(tmp_path.iterdir())
 
 

@@ -39,12 +39,16 @@ def cohere(source: Source) -> None:
     Raises:
         InvalidDataError: there are fewer than 256 queries to train on.
     """
-    queries = sum(rows.num_rows for rows in _rows(source, source.texts(json_string)[1], "train"))
+    chunks = source.texts(json_string)[1]
+    queries, tested = (sum(rows.num_rows for rows in _rows(source, chunks, split)) for split in get_args(Split))
     if queries < COHERE_QUERIES:
+        enough = queries + tested >= COHERE_QUERIES
+        help_ = "build with a smaller test share" if enough else "have more queries reviewed"
+        name = source.policy.name
         raise InvalidDataError(
-            f"build {source.build.build_id} has {queries} queries to train on, and Cohere takes {COHERE_QUERIES} or"
-            " more; have more queries reviewed, or build with a smaller test share",
-            hint=f"uncited build --policy {source.policy.name} --test-share 0",
+            f"build {source.build.build_id} has {queries} queries to train on and {tested} to test with, and Cohere"
+            f" takes {COHERE_QUERIES} or more to train on: {help_}",
+            hint=f"uncited build --policy {name} --test-share 0" if enough else f"uncited review next --policy {name}",
         )
     _write(source, "query", "relevant_passages", "hard_negatives")
 
