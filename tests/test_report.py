@@ -338,7 +338,7 @@ class TestWhatIsMissing:
         (
             compared(-0.01, -0.05, 0.02, "no claim (interval spans zero)"),
             "none",
-            "No claim: nDCG@10 changed by −0.010 (−0.050 to 0.020), and the interval spans zero.",
+            "No claim: nDCG@10 changed by −0.010 (−0.050 to 0.020); interval spans zero.",
         ),
         (
             compared(0.01, None, None, "no claim (few)"),

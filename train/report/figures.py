@@ -44,7 +44,7 @@ def gains(evaluation: Evaluation, base: str) -> Figure:
     ]
     clear = [name for name, _, _, found in rows if found.verdict in ("gain", "loss")]
     says = "Difference of each metric from the base model with its 95 % interval. " + (
-        f"Intervals that exclude zero: {', '.join(clear)}." if clear else "Every interval spans zero or is too weak."
+        f"A claim is made of {', '.join(clear)}." if clear else "No claim is made of any."
     )
     height = 70 + 36 * len(known)
     return Figure(

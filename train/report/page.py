@@ -8,7 +8,7 @@ from train.report.drawing import Figure, shown
 from train.report.figures import figures_of
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
-from train.report.outcome import HEADLINE, outcome
+from train.report.outcome import headline_metric, outcome
 from train.report.results import ablation, curve, embeddings, metrics, shift, training, worst
 from train.report.sections import costs, data, labels, question, record
 from train.report.wording import dollars, minutes, number, percent, short_model
@@ -94,10 +94,10 @@ def _tiles(report: Report) -> Html:
     tiles: list[tuple[str, str, str]] = []
     evaluation, base = report.evaluation, report.base
     if evaluation and base:
-        metric = evaluation.labelled.metric(HEADLINE)
+        metric = headline_metric(evaluation)
         before, after = metric.values[base], metric.values[evaluation.subject]
         if before is not None and after is not None:
-            tiles.append((HEADLINE, f"{number(before)} → {number(after)}", "before and after, labelled chunks"))
+            tiles.append((metric.name, f"{number(before)} → {number(after)}", "before and after, labelled chunks"))
     share = report.uncited
     if share.trials:
         tiles.append(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from train.evaluation import Compared, Ranking, ShownMove
+from train.evaluation import Compared, Ranking, ShownMove, Slice
 from train.report.contents import Report
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
+from train.report.outcome import headline_metric
 from train.report.sections import card, command, cut, missing
 from train.report.wording import interval, number, percent, signed
 
@@ -46,9 +47,10 @@ def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
             _compared(evaluation.synthetic, evaluation.subject, base),
         ]
     if evaluation.slices:
-        slices = [_part(part.by, part.name, part.ranking, base, evaluation.subject) for part in evaluation.slices]
+        name = headline_metric(evaluation).name
+        slices = [_part(part, name, base, evaluation.subject) for part in evaluation.slices]
         columns = ("by", "part", "queries", "base", "tuned", "difference", "95 % interval", "verdict")
-        parts += [tag("h3", "Part by part, nDCG@10"), table(columns, slices)]
+        parts += [tag("h3", f"Part by part, {name}"), table(columns, slices)]
     if evaluation.seeds:
         spread = [
             (name, found.mean, found.sd, f"{signed(found.low)} to {signed(found.high)}", len(found.gains))
@@ -96,11 +98,11 @@ def _judged(ranking: Ranking) -> str:
     return ", ".join(f"{percent(share)} ({name})" for name, share in ranking.judged.items() if share is not None)
 
 
-def _part(by: str, name: str, ranking: Ranking, base: str, subject: str) -> tuple[object, ...]:
-    metric = ranking.metric("nDCG@10")
+def _part(part: Slice, name: str, base: str, subject: str) -> tuple[object, ...]:
+    metric = part.ranking.metric(name)
     found = metric.differences[base]
     return (
-        *(by, name, ranking.queries, metric.values[base], metric.values[subject]),
+        *(part.by, part.name, part.ranking.queries, metric.values[base], metric.values[subject]),
         *(_signed(found), _bounds(found), _verdict(found)),
     )
 

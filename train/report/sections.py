@@ -6,6 +6,7 @@ from typing import cast
 from store.build_origins import HiddenPositive
 from train.report.contents import Agreed, Report, base_system
 from train.report.html import Html, joined, table, tag
+from train.report.outcome import headline_metric
 from train.report.wording import dollars, minutes, number, percent, seen, short_model, signed
 
 CUT = 500  # characters of a text that are shown; the numbers as JSON hold all of it
@@ -50,8 +51,9 @@ def _companions(report: Report) -> list[Html]:
         base = base_system(other.evaluation, report.base_model)
         told = "not evaluated"
         if other.evaluation and base:
-            found = other.evaluation.labelled.metric("nDCG@10").differences[base]
-            told = f"nDCG@10 {signed(found.value)}, {found.verdict}" if found.value is not None else found.verdict
+            metric = headline_metric(other.evaluation)
+            found = metric.differences[base]
+            told = f"{metric.name} {signed(found.value)}, {found.verdict}" if found.value is not None else found.verdict
         rows.append((other.policy, other.question, told))
     said = "The model was trained on these policies too. The page is about the first; each is tested apart."
     return [tag("h3", "Trained together with"), tag("p", said), table(("policy", "question", "on its own test"), rows)]
