@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from commands.session import (
-    DEFAULT_MODEL,
-    HERE,
-    BuildOption,
-    JsonOption,
-    PolicyOption,
-    QuietOption,
-    WorkspaceOption,
-    opened,
-)
+from commands.session import HERE, BuildOption, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
 from commands.training import KindOption
 from store.errors import MissingError, ProviderError
 
@@ -27,7 +18,7 @@ if TYPE_CHECKING:
     from store.completions import Ask
     from store.progress import Progress
     from train.answers.chain import Question
-    from train.answers.comparison import AnswerComparison, Measured
+    from train.answers.comparison import AnswerComparison, Bill, Measured
     from train.answers.ragas_metrics import AnswerMetric
     from train.held_out import HeldOut
 
@@ -58,6 +49,7 @@ def answers(
     """Let a model answer test queries from what the base and the tuned model retrieve, and measure it with Ragas."""
     from labeling.completions import INTERRUPTED
     from printing import Output, relative
+    from train.answers.comparison import keep_answers
     from train.answers.ragas_metrics import check_ragas, metrics_named
 
     wanted = metrics_named([name.strip() for name in metrics.split(",") if name.strip()])
@@ -76,10 +68,13 @@ def answers(
             out.line(f"Not done: {spent.stopped}; {_bill(spent)}")
             out.note("The same command goes on from here; with fewer --queries it uses what is paid for.")
         raise typer.Exit(130 if spent.stopped == INTERRUPTED else ProviderError.exit_code)
-    file, result = plan.compare(questions, measured, spent, k=k, ragas_version=version, seed=seed)
+    result = plan.compare(questions, measured, spent, k=k, ragas_version=version, seed=seed)
+    file = keep_answers(plan.tuned, result)
     if not out.json(result):
-        _show(out, result, spent)
-        out.note(f"Kept in {relative(file)}")
+        _show(out, result)
+        if file:
+            out.note(f"Kept in {relative(file)}")
+            out.next(f"uncited report {relative(plan.tuned)}")
 
 
 class _Plan(NamedTuple):
@@ -152,14 +147,13 @@ class _Plan(NamedTuple):
         k: int,
         ragas_version: str,
         seed: int,
-    ) -> "tuple[Path, AnswerComparison]":
-        """Compare, and keep the result beside the model."""
+    ) -> "AnswerComparison":
+        """Compare what was measured."""
         from train.answers.chain import BASE, TUNED
-        from train.answers.comparison import AnswerComparison, Bill, answers_file, compare_measured
-        from train.experiments import write_result
+        from train.answers.comparison import AnswerComparison, Bill, compare_measured
 
         failures = sum((Counter(one.failures) for one in measured), Counter[str]())
-        result = AnswerComparison(
+        return AnswerComparison(
             build_id=self.build.build_id,
             models={BASE: self.base, TUNED: str(self.tuned)},
             llm=self.asked.model,
@@ -181,9 +175,6 @@ class _Plan(NamedTuple):
             ),
             measured=tuple(measured),
         )
-        file = answers_file(self.tuned, self.build.build_id)
-        write_result(file, result)
-        return file, result
 
 
 def _plan(
@@ -200,6 +191,7 @@ def _plan(
     from labeling.completions import asked_model
     from store.logged_answers import logged_answers
     from train.held_out import read_held_out
+    from train.line_up import line_up
 
     with opened(root, as_json=False, quiet=True) as session:
         build = session.build(policy, build_id)
@@ -211,15 +203,8 @@ def _plan(
         asked = asked_model(named, settings.judge, settings.prices, section="answers")
         test = read_held_out(session.store, build)
         references = logged_answers(session.store, build.build_id)
-    return _Plan(root, build, test, references, base_model or _base_of(tuned), tuned, asked, metrics)
-
-
-def _base_of(tuned: Path) -> str:
-    """Return the model that a run was made from; for a reranker, a model that retrieves what it reorders."""
-    from train.runs import read_run
-
-    settings = (read_run(tuned) or {}).get("settings", {})
-    return DEFAULT_MODEL if settings.get("kind", "reranker") == "reranker" else str(settings["base_model"])
+    base = line_up(tuned, base_model=base_model)["base"]
+    return _Plan(root, build, test, references, base, tuned, asked, metrics)
 
 
 def _show_estimate(out: "Output", estimate: "Estimate", queries: int) -> None:
@@ -235,16 +220,18 @@ def _show_estimate(out: "Output", estimate: "Estimate", queries: int) -> None:
     out.line(f"{estimate.known} replies are known. Estimated: what is asked depends on what is answered.")
 
 
-def _show(out: "Output", result: "AnswerComparison", spent: "Spent") -> None:
+def _show(out: "Output", result: "AnswerComparison") -> None:
     rows = []
     for metric in result.metrics:
         found = metric.difference
         gap = "" if found.value is None else f"{found.value:+.3f}"
         interval = "" if found.low is None else f"{found.low:+.3f} to {found.high:+.3f}"
-        name = metric.name + (" (lower is better)" if metric.lower_is_better else "")
+        name = metric.name + (" ↓" if metric.lower_is_better else "")
         rows.append((name, metric.queries, metric.base, metric.tuned, gap, interval, found.verdict))
     columns = ("metric", "queries", "base", "tuned", "difference", "95 % interval", "verdict")
     out.table(f"Answers of {result.llm} from the best {result.k} chunks", columns, rows)
+    if any(metric.lower_is_better for metric in result.metrics):
+        out.line("↓ less is better: a gain is below zero")
     out.line(
         f"{result.queries} test queries, {result.with_reference} of them with a logged answer, which is the reference;"
         f" for {result.same_chunks} both models retrieve the same"
@@ -254,10 +241,10 @@ def _show(out: "Output", result: "AnswerComparison", spent: "Spent") -> None:
         out.line(
             f"{sum(result.failures.values())} answers or values are missing, as there was no usable reply: {kinds}"
         )
-    out.line(_bill(spent))
+    out.line(_bill(result.bill))
 
 
-def _bill(spent: "Spent") -> str:
+def _bill(spent: "Spent | Bill") -> str:
     return (
         f"{spent.requests:,} requests ({spent.reused:,} more replies were known),"
         f" {spent.prompt_tokens:,} prompt tokens, {spent.completion_tokens:,} answer tokens; {_dollars(spent.cost_usd)}"

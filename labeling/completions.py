@@ -23,7 +23,7 @@ from labeling.prompts import Message
 from labeling.stopping import ending_on_signals
 from store.completions import Ask, Completion, CompletionFile, NoAnswer, Prompt
 from store.database import Store
-from store.errors import MissingError, ProviderError, UsageError
+from store.errors import MissingError, ProviderError, UsageError, UserError
 from store.ids import content_id
 from store.workspace import JudgeSettings, Price, WriterSettings, secret
 
@@ -306,6 +306,9 @@ class _Asker:
             self._counted.add(name)
             self.spent.count(completion, known=False)
             return completion
+        except UserError as error:
+            self._stop(error)  # before anybody else has a turn
+            raise
         finally:
             self._sending -= 1
             if self._budget:

@@ -12,7 +12,7 @@ from store.progress import Progress, silent
 from train.answers.chain import BASE, TUNED, Question
 from train.answers.ragas_metrics import AnswerMetric, Embed, keeping_to_itself, measure_answer
 from train.evaluation import Compared
-from train.experiments import read_result
+from train.experiments import read_result, write_result
 from train.runs import read_run
 from train.statistics import CONFIDENCE, Difference, holm, paired_bootstrap, sign_flip_p
 
@@ -232,8 +232,21 @@ def answers_file(run: Path, build_id: str) -> Path:
     return run / (ANSWERS_FILE if own else f"answers-{build_id.removeprefix('build_')[:8]}.json")
 
 
+def keep_answers(run: Path, comparison: AnswerComparison) -> Path | None:
+    """Keep a comparison in the folder of a run; return the file, None where the folder is that of a mere model.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if read_run(run) is None:
+        return None
+    file = answers_file(run, comparison.build_id)
+    write_result(file, comparison)
+    return file
+
+
 def read_answers(file: Path) -> AnswerComparison | None:
-    """Read a comparison that `train.experiments.write_result` wrote; None where there is no such file.
+    """Read a comparison that `keep_answers` wrote; None where there is no such file.
 
     Raises:
         InvalidDataError: the file holds something else.
