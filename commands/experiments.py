@@ -210,10 +210,10 @@ def _numbers(given: str) -> tuple[int, ...]:
 
 
 def _print_curve(out: "Output", curve: "LearningCurve") -> None:
-    rows: list[tuple[object, ...]] = [(0, 0.0, curve.base.value, _interval(curve.base), "")]
+    rows: list[tuple[object, ...]] = [(0, 0, curve.base.value, _interval(curve.base), "")]
     for point in curve.points:
         spread = f"{min(point.by_seed):.3f} to {max(point.by_seed):.3f}"
-        rows.append((point.examples, point.queries, point.value.value, _interval(point.value), spread))
+        rows.append((point.examples, round(point.queries), point.value.value, _interval(point.value), spread))
     columns = ("triplets", "queries", curve.metric, "95 % interval", "seeds")
     out.table(f"Learning curve of {curve.build_id}", columns, rows)
     out.line(f"From {curve.points[0].examples:,} triplets to {curve.points[-1].examples:,}: {_said(curve.learnt)}")

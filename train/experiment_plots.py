@@ -50,6 +50,9 @@ def draw_learning_curve(curve: LearningCurve, file: Path) -> None:
         ahead = np.geomspace(sizes[0], curve.forecasts[-1].examples, 100)
         axes.plot(ahead, [curve.law.metric(n) for n in ahead], color="black", linestyle="--", label="power law")
     axes.set(xscale="log", xlabel="triplets trained on", ylabel=curve.metric, title="Learning curve")
+    shown = [*sizes, *(forecast.examples for forecast in curve.forecasts)]
+    axes.set_xticks(shown, [f"{size:,}" for size in shown])
+    axes.set_xticks([], minor=True)
     axes.legend(loc="best", frameon=False)
     _save(figure, file)
 
