@@ -21,7 +21,7 @@ from train.line_up import line_up, trained_sizes
 from train.models import load_model
 from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
-from train.seeds import check_runs
+from train.seeds import check_runs, seed_spread
 from train.slices import slices
 from train.triplets import build
 from train.warnings import warnings
@@ -274,6 +274,20 @@ def test_a_model_of_another_build_is_named_since_it_may_know_the_test_queries(tm
     assert warnings(test, nothing, models) == ()
     (found,) = warnings(test._replace(build_id="build_2"), nothing, {"base": "org/base", "tuned": models["tuned"]})
     assert found.startswith("tuned was trained on another build (build_1)")
+
+
+def test_the_spread_of_seeds_is_that_of_their_gains_over_the_base() -> None:
+    right, wrong = {"good": 1.0, "bad": 0.0}, {"good": 0.0, "bad": 1.0}
+    queries = ["q1", "q2", "q3", "q4"]
+    test = held_out({query: {"good": 1, "bad": 0} for query in queries}, {"good": "", "bad": ""})
+    runs = {f"seed-{n}": {query: right if i < n else wrong for i, query in enumerate(queries)} for n in (1, 2, 3)}
+    labelled = {"base": dict.fromkeys(queries, wrong), "tuned": runs["seed-1"]}
+    found = seed_spread(test, queries, "base", labelled, runs)
+    accuracy = found.metrics["Accuracy@1"]
+    assert accuracy.gains == (0.25, 0.5, 0.75)
+    assert (accuracy.mean, accuracy.sd, accuracy.low, accuracy.high) == (0.5, 0.25, 0.25, 0.75)
+    assert (found.runs, found.against) == (("seed-1", "seed-2", "seed-3"), "base")
+    assert seed_spread(test, [], "base", labelled, runs).metrics == {}
 
 
 def test_models_line_up_from_what_the_run_says(tmp_path: Path, minilm: str) -> None:

@@ -1,6 +1,7 @@
 """Whether a tuned model finds better what the policy calls relevant, and how sure one can be of that."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from store.builds import Build
 from store.database import Store
@@ -74,10 +75,7 @@ def compare(
     if not models:
         raise UsageError("no model to evaluate")
     named = checked_metrics(named_beforehand)
-    wanted = [query for query, labels in test.qrels.items() if any(labels.values())]
-    logged = [query for query in wanted if query not in test.synthetic]
-    written = [query for query in wanted if query in test.synthetic]
-    contested = [query for query in logged if not all(test.qrels[query].values())]
+    wanted, logged, written, contested = _queries(test)
     first, subject = next(iter(models)), list(models)[-1]
     cut = {models[name]: sizes for name in (first, subject)}
     ranked = rank_with_all(test, wanted, list(dict.fromkeys([*models.values(), *runs])), progress, sizes=cut)
@@ -85,6 +83,7 @@ def compare(
     labelled = {name: found.labelled for name, found in systems.items()}
     collection = {name: found.collection for name, found in systems.items()}
     ranking = compared(test, contested, labelled, named=named, seed=seed)
+    of_runs = {model_name(model): ranked[model].labelled for model in (models[subject], *runs)} if runs else {}
     labels = sum(len(labels) for labels in test.qrels.values())
     return Evaluation(
         build_id=test.build_id,
@@ -98,11 +97,7 @@ def compare(
         slices=slices(test, contested, labelled, named=named, seed=seed),
         per_query=_query_results(test, wanted, set(contested), systems),
         rank_shift=rank_shift(test, logged, first, subject, systems) if first != subject else None,
-        seeds=seed_spread(
-            test, contested, first, labelled, {model_name(m): ranked[m].labelled for m in (models[subject], *runs)}
-        )
-        if runs
-        else None,
+        seeds=seed_spread(test, contested, first, labelled, of_runs) if of_runs else None,
         labels=labels,
         human_share=test.human_labels / labels,
         left_out=len(test.queries) - len(wanted),
@@ -110,6 +105,20 @@ def compare(
         warnings=warnings(test, ranking, models),
         settings={"seed": seed, "named_beforehand": list(named), "sizes": list(sizes), "runs": list(runs)},
     )
+
+
+class _Queries(NamedTuple):
+    wanted: list[str]  # with a positive
+    logged: list[str]  # of those, not written by a model
+    written: list[str]  # the others
+    contested: list[str]  # of the logged ones, with a negative too
+
+
+def _queries(test: HeldOut) -> _Queries:
+    wanted = [query for query, labels in test.qrels.items() if any(labels.values())]
+    logged = [query for query in wanted if query not in test.synthetic]
+    written = [query for query in wanted if query in test.synthetic]
+    return _Queries(wanted, logged, written, [query for query in logged if not all(test.qrels[query].values())])
 
 
 def _system(name: str, model: str, found: Ranked, models: Mapping[str, str]) -> System:
