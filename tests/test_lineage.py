@@ -227,6 +227,8 @@ def test_a_grouped_row_leads_to_all_of_its_triplets(shop: Shop) -> None:
         ("beir", "qrels/train.trec", 0),
         ("beir", "queries.jsonl", 0),
         ("csv", "train.csv", 1),
+        ("llamaindex", "train.json", 0),
+        ("datasets", "train/data-00000-of-00001.arrow", 1),
     ],
 )
 def test_rows_of_other_formats_lead_to_what_they_hold(shop: Shop, format: str, file: str, triplets: int) -> None:
@@ -236,6 +238,19 @@ def test_rows_of_other_formats_lead_to_what_they_hold(shop: Shop, format: str, f
     assert bool(found.triplets) == bool(triplets)
     assert found.pairs
     assert all(pair.asked_in for pair in found.pairs)
+
+
+def test_the_numbers_in_a_triple_of_colbert_are_looked_up(shop: Shop) -> None:
+    with open_workspace(shop.root).open() as store:
+        export(store, shop.build, shop.root / "colbert", format="colbert")
+    file = shop.root / "colbert" / "triples.test.jsonl"
+    _, _, *negatives = json.loads(file.read_text("utf-8").splitlines()[0])
+    found = trace(shop, "colbert/triples.test.jsonl:1")
+    assert len(found.triplets) == len(negatives)
+    assert len(found.pairs) == len(negatives) + 1
+    file.with_name("collection.tsv").unlink()
+    with pytest.raises(MissingError, match=r"collection\.tsv, which is not there"):
+        trace(shop, "colbert/triples.test.jsonl:1")
 
 
 def test_a_label_that_changed_since_the_build_is_shown_as_it_was_and_as_it_is(shop: Shop) -> None:

@@ -23,8 +23,9 @@ _LONGEST_CELL = 2**24
 
 @dataclass(frozen=True, slots=True)
 class ExportedRow:
-    """A row of an exported file. `line` is 1-based; of Parquet it is the number of the row.
+    """A row of an exported file.
 
+    `line` is 1-based; of Parquet and Arrow it is the number of the row, of LlamaIndex's one document that of the query.
     `format` is the manifest's word for it; `unchanged` tells whether the file still has the bytes that were exported,
     None where the manifest says nothing about it.
     """
@@ -63,6 +64,8 @@ def read_exported_row(name: str) -> ExportedRow:
         raise InvalidDataError(f"{name} cannot be read: {error}") from error
     if row is None:
         raise MissingError(f"{file} has fewer than {line} lines")
+    if manifest.get("format") == "colbert" and file.name.startswith("triples."):
+        row = _numbered_texts(file, row)
     recorded = manifest.get("files", {}).get(file.resolve().relative_to(folder.resolve()).as_posix(), {})
     expected = recorded.get("sha256") if isinstance(recorded, dict) else None
     return ExportedRow(
@@ -99,6 +102,13 @@ def _row(file: Path, line: int) -> object:
 
         rows = (row for batch in pq.ParquetFile(file).iter_batches(batch_size=1000) for row in batch.to_pylist())
         return next(islice(rows, line - 1, None), None)
+    if suffix == ".arrow":
+        import pyarrow.ipc
+
+        with pyarrow.ipc.open_stream(file) as batches:  # as `datasets` writes them
+            return next(islice((row for batch in batches for row in batch.to_pylist()), line - 1, None), None)
+    if suffix == ".json":
+        return _query_of_document(file, line)
     with _opened(file) as lines:
         if suffix == ".csv":
             csv.field_size_limit(_LONGEST_CELL)
@@ -106,13 +116,41 @@ def _row(file: Path, line: int) -> object:
         found = next(islice(lines, line - 1, None), None)
         if found is None:
             return None
-        if suffix in (".jsonl", ".json"):
+        if suffix == ".jsonl":
             return json.loads(found)
         if suffix in (".tsv", ".txt"):
             return found.rstrip("\r\n").split("\t")
         if suffix == ".trec":
             return found.split()
-    raise UsageError(f"{file} is not read line by line: JSON Lines, Parquet, TSV, CSV and TREC files are")
+    raise UsageError(f"{file} is not read line by line: JSON Lines, Parquet, Arrow, TSV, CSV and TREC files are")
+
+
+def _query_of_document(file: Path, number: int) -> object:
+    """Return a query of LlamaIndex's one document, by its place (1-based), with the texts that it names."""
+    with _opened(file) as opened:
+        document = json.load(opened)
+    try:
+        queries, corpus, relevant = (document[key] for key in ("queries", "corpus", "relevant_docs"))
+        found = next(islice(queries.items(), number - 1, None), None)
+        return found and [found[1], *(corpus[name] for name in relevant.get(found[0], ()))]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{file} is one JSON document, and none of LlamaIndex: it has no rows") from error
+
+
+def _numbered_texts(file: Path, row: object) -> list[str]:
+    """Return the texts of a triple of ColBERT, which names them by their numbers (from 0) in two files beside it."""
+    if not isinstance(row, list) or not row:
+        raise InvalidDataError(f"{file} holds a line that is no list of numbers")
+    passages = [passage[0] if isinstance(passage, list) else passage for passage in row[1:]]
+    wanted = {"queries.tsv": [row[0]], "collection.tsv": passages}
+    texts = []
+    for name, numbers in wanted.items():
+        beside = file.with_name(f"{name}{file.suffix}" if file.suffix == ".gz" else name)
+        if not beside.is_file():
+            raise MissingError(f"{file} names texts by their numbers in {beside}, which is not there")
+        with _opened(beside) as lines:
+            texts += [line.rstrip("\r\n").partition("\t")[2] for at, line in enumerate(lines) if at in numbers]
+    return texts
 
 
 def _opened(file: Path) -> IO[str]:
