@@ -17,6 +17,7 @@ from cli import app
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.policies import add_policy
+from store.progress import silent
 from store.workspace import Workspace, create_workspace
 from tests.evaluations import compared, evaluation
 from tests.labelled_store import POLICY, distinct, log, question, review
@@ -27,12 +28,14 @@ from train.ablation import Ablation, Arm
 from train.evaluation import ShownMove
 from train.evaluation_file import evaluation_file, write_evaluation
 from train.experiments import Estimate, Gain, MeasuredOn, result_file, write_result
-from train.held_out import read_held_out
+from train.held_out import HeldOut, read_held_out
+from train.kinds import load
 from train.learning_curve import Forecast, LearningCurve, Point, PowerLaw
-from train.recipe import Recipe
+from train.ranking import rank_with_all
+from train.recipe import Kind, Recipe
 from train.report.contents import gather
 from train.report.html import tag
-from train.report.look import LOOK_FILE, _ordered, sample_pairs
+from train.report.look import LOOK_FILE, SampledPair, _ordered, look, sample_pairs
 from train.report.outcome import outcome
 from train.report.sections import cut
 from train.report.wording import number, seen, signed
@@ -389,6 +392,28 @@ def test_the_share_in_the_right_order_counts_pairs_of_one_query_only(reported: R
     assert _ordered(two, [0.5, 0.5, 0.4]) == 0.75
     other = [p._replace(query_id="b") for p in two]
     assert _ordered([*two, *other], [0.5, 0.4, 0.4, 0.1, 0.2, 0.2]) == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["reranker", "multi-vector", "sparse"])
+def test_kinds_that_give_no_single_vector_are_scored_by_their_own_similarity(
+    minilm: str, tmp_path: Path, kind: Kind
+) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    model = load(kind, minilm)
+    model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    chunks = {"c": "Salt slows yeast.", "d": "Moles dig."}
+    pairs = [SampledPair("q", "What is salt for?", name, text, name == "c") for name, text in chunks.items()]
+    found = look(pairs, minilm, str(tmp_path / "model"), kept=tmp_path / "kept.jsonl")
+    assert (found.points, found.spread) == ((), None)
+    test = HeldOut("b", {"q": pairs[0].query}, {"q": "g"}, {"q": {"c": 1, "d": 0}}, chunks, 2)
+    ranked = rank_with_all(test, ["q"], [minilm, str(tmp_path / "model")], silent)
+    for place, name in enumerate((minilm, str(tmp_path / "model"))):
+        expected = ranked[name].labelled["q"]
+        assert found.positive[0][place] == pytest.approx(expected["c"], abs=1e-3)
+        assert found.negative[0][place] == pytest.approx(expected["d"], abs=1e-3)
 
 
 def test_the_sample_holds_positives_and_negatives_of_every_query(reported: Reported) -> None:

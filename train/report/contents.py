@@ -31,7 +31,7 @@ from train.experiments import read_result, result_file
 from train.held_out import HeldOut, read_held_out
 from train.learning_curve import LearningCurve
 from train.report.look import SampledPair, sample_pairs
-from train.runs import RUN_FILE
+from train.runs import RUN_FILE, read_run
 from train.statistics import Share, clopper_pearson
 
 _EXAMPLES = 6  # of hidden positives
@@ -150,7 +150,8 @@ def newest_run(store: Store, models: Path, policy_name: str | None) -> Path:
     known = {*output_folders(store, "model"), *models.glob("*")}
     finished = sorted((run for run in known if (run / RUN_FILE).is_file()), key=_finished_at, reverse=True)
     for run in finished:
-        if policy_name is None or _policy_of(store, read_run(run)) == policy_name:
+        record = read_run(run)
+        if record and policy_name in (None, _policy_of(store, record)):
             return run
     of_policy = f" of policy {policy_name!r}" if policy_name else ""
     hint = f"uncited train --policy {policy_name or 'NAME'}"
@@ -168,8 +169,8 @@ def _policy_of(store: Store, run: Mapping[str, Any]) -> str | None:
         return None
 
 
-def read_run(folder: Path) -> Mapping[str, Any]:
-    """Read the record of a run.
+def _record(folder: Path) -> Mapping[str, Any]:
+    """Read the record of a run, or say what is wrong with it.
 
     Raises:
         MissingError: the folder holds no run.
@@ -199,7 +200,7 @@ def gather(store: Store, folder: Path, experiments: Path, *, resolution: Resolut
         MissingError: the folder holds no run, or this workspace does not have its build.
         InvalidDataError: a file of the run or of an experiment cannot be read.
     """
-    run = read_run(folder)
+    run = _record(folder)
     build = get_build(store, str(run["build_id"]))
     policy = get_policy_by_id(store, build.policy_id)
     counts = _counts(build)

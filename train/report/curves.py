@@ -95,7 +95,7 @@ def ablation(found: Ablation) -> Figure:
         axes.axvline(found.base.value, color=MUTED, linestyle=":", linewidth=1.5, label="before training")
         categories(axes, [word(arm.name) for arm, _ in arms])
         axes.set_xlabel(found.metric)
-        axes.legend(loc="best")
+        canvas.legend(loc="outside lower center")
 
     rows: list[tuple[object, ...]] = []
     for arm in found.arms:
@@ -115,7 +115,13 @@ def ablation(found: Ablation) -> Figure:
     )
     height = 80 + 38 * len(arms)
     return Figure(
-        "ablation", "What the labels are worth", says, draw, {"wide": height, "narrow": height}, columns, rows
+        "ablation",
+        "The same number of triplets, chosen differently",
+        says,
+        draw,
+        {"wide": height, "narrow": height},
+        columns,
+        rows,
     )
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from store.encoders import model_name
-from store.errors import InvalidDataError
+from store.errors import InvalidDataError, UsageError
 from store.progress import Progress, silent
 from train.experiments import write_whole
 from train.held_out import HeldOut
@@ -139,9 +140,9 @@ def _scored(model: str, kind: Kind, pairs: Sequence[SampledPair]) -> tuple[list[
         if kind != "bi-encoder":
             queries = loaded.encode_query([p.query for p in pairs], show_progress_bar=False)
             chunks = loaded.encode_document([p.chunk for p in pairs], show_progress_bar=False)
-            return [
-                float(loaded.similarity(queries[i : i + 1], chunks[i : i + 1])[0][0]) for i in range(len(pairs))
-            ], None
+            if kind == "sparse":  # a row of a sparse matrix cannot be taken out of it
+                return (queries.to_dense() * chunks.to_dense()).sum(dim=1).tolist(), None
+            return [float(loaded.similarity([q], [c])[0][0]) for q, c in zip(queries, chunks, strict=True)], None
         vectors: dict[str, Any] = {}
         for encode, texts in (
             (loaded.encode_query, {p.query_id: p.query for p in pairs}),
@@ -204,4 +205,5 @@ def _write(kept: Path, made_of: Mapping[str, object], found: Look) -> None:
         text = json.dumps({"made_of": made_of, "look": TypeAdapter(Look).dump_python(found)}, allow_nan=False)
     except ValueError as error:
         raise InvalidDataError("a model gives scores that are no numbers: it is of no use") from error
-    write_whole(kept, text + "\n")
+    with suppress(UsageError):  # where a run lies read-only, every report asks the models anew
+        write_whole(kept, text + "\n")
