@@ -107,14 +107,13 @@ def _request(query_id: str | None, chunk_id: str | None, reviewer: str | None) -
 
 def _on_argilla(session: Session, planned: "Plan") -> "tuple[Argilla | None, list[Record]]":
     """Return the Argilla in use, if one can be reached, and its records that hold what is to go."""
-    from labeling.argilla_client import connect
     from labeling.forgotten_records import records_of_pairs
     from store.policies import list_policies, policy_versions
 
     if planned.request.kind == "reviewer":  # their account and answers there are Argilla's to delete
         return None, []
     try:
-        client = connect(session.workspace.argilla_home)
+        client = session.argilla()
         names = [policy.name for policy in list_policies(session.store)]
         wordings = {v.labelling_fingerprint: v for name in names for v in policy_versions(session.store, name)}
         return client, records_of_pairs(client, wordings.values(), planned.pair_ids)

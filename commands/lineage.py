@@ -72,13 +72,12 @@ def _asked_of_argilla(session: Session, record: str) -> str | None:
     """Return the pair that an open record shows, by the record's id, where an Argilla can be reached."""
     import uuid
 
-    from labeling.argilla_client import connect
     from labeling.review_records import pair_of_record
     from store.policies import list_policies, policy_versions
 
     try:
         uuid.UUID(record)
-        client = connect(session.workspace.argilla_home)
+        client = session.argilla()
         wordings = [
             one for newest in list_policies(session.store) for one in policy_versions(session.store, newest.name)
         ]

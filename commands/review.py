@@ -20,12 +20,11 @@ def push(
     policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """Put all candidates before reviewers in Argilla, in order of what an answer is worth."""
-    from labeling.argilla_client import connect
     from labeling.review_push import push_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
-        client = connect(session.workspace.argilla_home)
+        client = session.argilla()
         settings = session.workspace.settings.review
         result = push_reviews(session.store, chosen, client, settings, progress=bar)
         if not session.out.json(result):
@@ -61,12 +60,11 @@ def pull(
     policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """Bring the reviews home from Argilla."""
-    from labeling.argilla_client import connect
     from labeling.review_pull import pull_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
-        client = connect(session.workspace.argilla_home)
+        client = session.argilla()
         settings = session.workspace.settings.review
         result = pull_reviews(session.store, chosen, client, settings, progress=bar)
         if not session.out.json(result):
@@ -94,13 +92,12 @@ def status(
     policy: PolicyOption, workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """Say how far the reviews are, in Argilla and here."""
-    from labeling.argilla_client import connect
     from labeling.review import review_status as status_of_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         client = None
         try:
-            client = connect(session.workspace.argilla_home)
+            client = session.argilla()
         except UserError as error:
             session.out.note(f"Not asked: {error.message}")
         result = status_of_reviews(session.store, session.policy(policy), client)

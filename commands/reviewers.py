@@ -57,7 +57,6 @@ def conflicts(
     quiet: QuietOption = False,
 ) -> None:
     """List the pairs about which reviewers disagree and nobody has decided yet."""
-    from labeling.argilla_client import connect
     from labeling.conflicts import open_conflicts, push_conflicts
 
     pushed = None
@@ -66,7 +65,7 @@ def conflicts(
         found = [conflict.dispute for conflict in open_conflicts(session.store, chosen)]
         if push:
             with session.out.progress() as bar:
-                client = connect(session.workspace.argilla_home)
+                client = session.argilla()
                 pushed = push_conflicts(session.store, chosen, client, progress=bar)
     out = session.out
     if not out.json({"conflicts": found, "pushed": pushed}):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 if TYPE_CHECKING:
+    from argilla import Argilla
+
     from printing import Output
     from store.builds import Build
     from store.database import Store
@@ -31,12 +33,21 @@ class Session(NamedTuple):
     workspace: "Workspace"
     store: "Store"
     out: "Output"
+    until_the_end: contextlib.ExitStack  # closed before the database is
 
     def policy(self, name: str) -> "Policy":
         """Return the newest version of a policy."""
         from store.policies import get_policy
 
         return get_policy(self.store, name)
+
+    def argilla(self) -> "Argilla":
+        """Connect to the Argilla in use (see `labeling.argilla_client.connect`), until the command ends."""
+        from labeling.argilla_client import connect
+
+        client = connect(self.workspace.argilla_home)
+        self.until_the_end.callback(client.http_client.close)
+        return client
 
     def build(self, policy_name: str, build_id: str | None) -> "Build":
         """Return the build named, or the newest of a policy."""
@@ -52,5 +63,5 @@ def opened(root: Path, *, as_json: bool, quiet: bool) -> Iterator[Session]:
     from store.workspace import open_workspace
 
     workspace = open_workspace(root)
-    with workspace.open() as store:
-        yield Session(workspace, store, Output(as_json=as_json, quiet=quiet))
+    with workspace.open() as store, contextlib.ExitStack() as until_the_end:
+        yield Session(workspace, store, Output(as_json=as_json, quiet=quiet), until_the_end)

@@ -32,12 +32,11 @@ def next_(
 ) -> None:
     """Put the pairs before reviewers whose answers are worth most, and say what they would buy."""
     from commands.review import print_push
-    from labeling.argilla_client import connect
     from labeling.review_next import next_reviews
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
-        client = None if dry_run else connect(session.workspace.argilla_home)
+        client = None if dry_run else session.argilla()
         settings = session.workspace.settings.review
         result = next_reviews(session.store, chosen, settings, budget, client, progress=bar)
         out = session.out

@@ -4,6 +4,7 @@
 the Argilla workspace that `ARGILLA_WORKSPACE` names, else in `uncited`, else in the only one that the user has.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,13 +86,14 @@ def reach(argilla_home: Path) -> Reached | None:
     if address is None:
         return None
     client = connect_as(*address)
-    me = call(client, "GET", "/api/v1/me")
-    version = call(client, "GET", "/api/v1/version")["version"]
-    found = _workspaces(client)
-    try:
-        workspace = _holding_reviews(client, found)
-    except (MissingError, UsageError):
-        workspace = None
+    with contextlib.closing(client.http_client):
+        me = call(client, "GET", "/api/v1/me")
+        version = call(client, "GET", "/api/v1/version")["version"]
+        found = _workspaces(client)
+        try:
+            workspace = _holding_reviews(client, found)
+        except (MissingError, UsageError):
+            workspace = None
     return Reached(client.api_url, version, me["username"], me["role"], tuple(sorted(found)), workspace)
 
 
