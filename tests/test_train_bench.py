@@ -1,0 +1,20 @@
+"""The benchmark of training runs both sides and says what each took."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[1] / "bench" / "train.py"
+
+
+@pytest.mark.slow
+def test_both_sides_train_and_are_measured(minilm: str) -> None:
+    command = [sys.executable, str(BENCH), "--rows", "32", "--words", "8", "--rounds", "1", "--model", minilm]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert set(found["taken"]) == {"uncited", "script"}
+    assert all(run["cpu_seconds"] > 0 for runs in found["taken"].values() for run in runs)
+    # At this size loading and saving count most; the overhead that is promised is of runs of minutes.
+    assert found["overhead"]["cpu_seconds"] < 2
