@@ -78,7 +78,10 @@ def answers(
 
 
 class _Plan(NamedTuple):
-    """What the command works on, read from the workspace, so that the database is open only where it is needed."""
+    """What the command works on, read from the workspace, so that the database is open only where it is needed.
+
+    `compares` is the model that says how alike questions are.
+    """
 
     root: Path
     build: "Build"
@@ -86,6 +89,7 @@ class _Plan(NamedTuple):
     references: "Mapping[str, str]"
     base: str
     tuned: Path
+    compares: str
     asked: "AskedModel"
     metrics: "Sequence[AnswerMetric]"
 
@@ -129,7 +133,7 @@ class _Plan(NamedTuple):
         from train.answers.chain import embedder
         from train.answers.comparison import measure_questions
 
-        embed = embedder(self.base) if any(metric.embeds for metric in self.metrics) else None
+        embed = embedder(self.compares) if any(metric.embeds for metric in self.metrics) else None
 
         def work(ask: "Ask") -> "Awaitable[list[Measured]]":
             return measure_questions(questions, self.metrics, ask, embed=embed, progress=progress)
@@ -204,7 +208,7 @@ def _plan(
         test = read_held_out(session.store, build)
         references = logged_answers(session.store, build.build_id)
     base = line_up(tuned, base_model=base_model)["base"]
-    return _Plan(root, build, test, references, base, tuned, asked, metrics)
+    return _Plan(root, build, test, references, base, tuned, named.similarity_model or base, asked, metrics)
 
 
 def _show_estimate(out: "Output", estimate: "Estimate", queries: int) -> None:

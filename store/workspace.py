@@ -139,6 +139,7 @@ class AnswerSettings(WriterSettings):
     """The `[answers]` table: who answers test queries from what was retrieved, and measures the answers."""
 
     max_tokens: int = Field(default=2000, ge=16)  # verdicts on each statement of an answer are long
+    similarity_model: str = ""  # SentenceTransformer behind answer_relevancy; "": the base model
 
 
 MinedSource = Literal["bm25", "dense", "other-kind", "random"]

@@ -124,7 +124,7 @@ def embedder(model: str) -> Callable[[Sequence[str]], list[list[float]]]:
     if kind_of(model) != "bi-encoder":
         raise UsageError(
             f"{model} is a {kind_of(model)}, and answer_relevancy compares embeddings of questions",
-            hint="leave answer_relevancy out: name the others with --metrics",
+            hint="name a bi-encoder as similarity_model in [answers], or leave answer_relevancy out with --metrics",
         )
     loaded: Any = load("bi-encoder", model)
 

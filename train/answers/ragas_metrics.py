@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.completions import Ask, NoAnswer, Prompt
 from store.errors import MissingError, UsageError
+from store.ids import content_id
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
@@ -165,12 +166,22 @@ class _Embeddings:
 def stand_in(prompt: Prompt) -> str:
     """Return a reply of the right form: that of the last example in a prompt of Ragas, else a short answer.
 
-    In a prompt of Ragas the texts are JSON, so none of them can hold the line that ends the examples.
+    Replies to different prompts differ, as real ones do, so that what follows from them is not taken for the same.
     """
-    examples, line, _ = prompt.text.rpartition(_END_OF_EXAMPLES)
+    mark = content_id("reply", prompt.text, prompt.repeat)[-6:]
+    examples, line, _ = prompt.text.rpartition(_END_OF_EXAMPLES)  # texts are JSON there, and cannot hold that line
     if line and "\nOutput: " in examples:
-        said = examples.rpartition("\nOutput: ")[2]
         with contextlib.suppress(ValueError):
-            json.loads(said)
-            return said
-    return "As the passages say, it is so in most cases, but not where it was stated otherwise beforehand. " * 3
+            return json.dumps(_marked(json.loads(examples.rpartition("\nOutput: ")[2]), mark))
+    return "As the passages say, it is so in most cases, but not where it was stated otherwise beforehand. " * 3 + mark
+
+
+def _marked(value: object, mark: str) -> object:
+    """Add a mark to each text in a JSON value."""
+    if isinstance(value, str):
+        return f"{value} {mark}"
+    if isinstance(value, list):
+        return [_marked(item, mark) for item in value]
+    if isinstance(value, dict):
+        return {key: _marked(item, mark) for key, item in value.items()}
+    return value
