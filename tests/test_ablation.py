@@ -23,8 +23,8 @@ from train.experiments import read_result
 from train.held_out import read_held_out
 from train.recipe import Recipe
 from train.rows import read_training_split
-from train.sweep import Sweep
-from train.sweep_file import read_plan, recipes
+from train.sweep import Sweep, sweep
+from train.sweep_file import Plan, read_plan, recipes
 from train.triplets import build
 
 
@@ -192,6 +192,15 @@ def test_a_wrong_plan_is_answered_with_the_line(tmp_path: Path, text: str, compl
 def test_a_missing_plan_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no plan .*nowhere\.yaml"):
         read_plan(tmp_path / "nowhere.yaml")
+
+
+def test_too_few_queries_to_choose_by_are_said_to_be(store: Store, tmp_path: Path, nothing_trains: None) -> None:
+    logged(store, 8)
+    built = build(store, POLICY, test_share=0.4).build
+    split, test = read_training_split(store, built), read_held_out(store, built)
+    with pytest.raises(MissingError, match=r"nothing can be held back .* fewer than 5") as error:
+        sweep(split, test, Plan(), folder=tmp_path)
+    assert error.value.hint == "uncited review push --policy answers"
 
 
 # As they are typed

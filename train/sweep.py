@@ -90,7 +90,7 @@ def sweep(
     if parts.held is None:
         raise MissingError(
             f"nothing can be held back of the train split of {split.build_id} to choose by: {parts.why_not}",
-            hint="have more queries labelled, or raise validation_share",
+            hint=f"uncited review push --policy {test.policy}",
         )
     validation, final = laboratory_on_validation(parts.held, folder), laboratory_on_test(test, folder)
     bases = list(dict.fromkeys(recipe.base_model for recipe in tried))
