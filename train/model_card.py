@@ -70,8 +70,7 @@ def model_card(record: Mapping[str, Any], evaluation: Evaluation | None = None) 
     parts = [
         _front_matter(settings),
         f"# A {kind} for {names}\n\nFine-tuned from `{settings['base_model_is']}` with"
-        " [sentence-transformers](https://sbert.net) on labels that [uncited](https://pypi.org/project/uncited) built"
-        " from the logs of a retrieval.",
+        " [sentence-transformers](https://sbert.net) on labels that `uncited` built from the logs of a retrieval.",
         f"## Use\n\n```python\n{_USE[kind]}\n```",
         "## Trained on",
         *map(_provenance, builds),
@@ -132,7 +131,12 @@ def _certificate(stated: Mapping[str, Any]) -> str:
 
 
 def _training(record: Mapping[str, Any]) -> str:
-    settings = [(name.replace("_", " "), value) for name, value in record["settings"].items() if name not in _TOLD]
+    given = record["settings"]
+    settings = [  # a model that is told by what it is is not told by its path too
+        (name.replace("_", " "), value)
+        for name, value in given.items()
+        if name not in _TOLD and f"{name}_is" not in given
+    ]
     settings += [(f"{name} prompt", repr(text)) for name, text in record.get("prompts", {}).items() if text]
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     validation = record.get("validation") or {"why_not": "not recorded"}
