@@ -311,6 +311,7 @@ def test_the_command_says_what_was_measured_and_what_to_do(tmp_path: Path) -> No
     assert "3 duplicates were answered differently, 3 of them by one and the same reviewer" in found.stdout
     assert "the same text" in found.stdout
     assert "Next: uncited lineage pair_" in found.stderr
+    assert "answers of 1 reviewer;" in found.stderr
     assert "0 reviewers compared with the others (it takes three" in found.stderr
     document = from_json("review", "suspicious", "--policy", "answers", cwd=tmp_path / "w")
     assert [len(document[kind]) for kind in ("contradictions", "quick", "far", "swayed")] == [3, 1, 0, 0]
