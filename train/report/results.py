@@ -222,7 +222,9 @@ def training(report: Report, figures: Mapping[str, Html]) -> Html:
     said = f"{run.get('steps', 0):,} steps of {settings.get('batch_size', '?')} rows with the loss"
     said += f" {settings.get('loss', '?')}, learning rate {settings.get('learning_rate', 0):g},"
     said += f" seed {settings.get('seed', 0)}."
-    return joined([tag("p", said), figures.get("training") or missing("The record holds no losses.")])
+    why_not = (run.get("validation") or {}).get("why_not")
+    held = [missing(f"Nothing was held back for validation: {why_not}.")] if why_not else []
+    return joined([tag("p", said), *held, figures.get("training") or missing("The record holds no losses.")])
 
 
 def worst(report: Report) -> Html:

@@ -93,7 +93,7 @@ def data(report: Report, figures: Mapping[str, Html]) -> Html:
         ("other labels", _others(counts), "in this build: a judge's, or lent by a duplicate"),
         ("promoted", counts["promoted"], "candidate negatives that turned out relevant"),
         ("triplets to train on", counts["triplets_train"], "anchor, positive, negative"),
-        ("triplets to test on", counts["triplets_test"], "of queries that share nothing with those"),
+        ("triplets to test on", counts["triplets_test"], "of queries that were held back"),
     ]
     out = [(name.replace("_", " "), counts[name]) for name in _LEFT_OUT if counts.get(name)]
     parts = [
