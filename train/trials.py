@@ -77,8 +77,9 @@ class Laboratory:
 
         One that was stopped in the middle goes on as `train.trainer.train` does.
         """
-        names = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
-        trial_id = content_id("trial", recipe.settings(), names, _split_id(split), self._test_id())
+        models = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
+        settings = {name: value for name, value in recipe.settings().items() if name not in ("base_model", "guide")}
+        trial_id = content_id("trial", settings, models, _split_id(split), self._test_id())
 
         def run() -> Trial:
             done = train(split, recipe, out=self.folder / f"{trial_id}.model", progress=progress)
@@ -95,7 +96,7 @@ class Laboratory:
         return np.array([[trial.values[metric][query] for trial in trials] for query in self.qrels])
 
     def _test_id(self) -> str:
-        return content_id("test", self.queries, self.chunks, self.qrels, self.group_of, self.grades)
+        return content_id("test", self.queries, self.chunks, self.qrels, self.grades, list(METRICS))
 
     def _kept(self, trial_id: str, run: Callable[[], Trial]) -> Trial:
         return Trial(**kept(self.folder / f"{trial_id}.json", lambda: asdict(run())))
