@@ -77,7 +77,7 @@ def every_command() -> dict[str, set[str]]:
     for group, prefix in groups:
         groups += [(inner.typer_instance, f"{prefix}{inner.name} ") for inner in group.registered_groups]
         for command in group.registered_commands:
-            name = command.name or command.callback.__name__
+            name = command.name or command.callback.__name__.replace("_", "-")  # as typer names it
             found[prefix + name] = set(command.callback.__annotations__)
         if group.registered_callback and group is not app:  # a group that does something by itself
             found[prefix.strip()] = set(group.registered_callback.callback.__annotations__)
