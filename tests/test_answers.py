@@ -1,9 +1,12 @@
 """Two retrievers in one chain: what their answers are worth, by Ragas, with a scripted model behind a real socket."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -326,17 +329,34 @@ def test_where_no_answer_comes_the_passages_are_measured_all_the_same(
 def test_nothing_is_reported_to_anybody(
     asking: Callable[[Stub], Asking], judge_stub: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not to LangSmith either, where an environment asks for that."""
+    check_ragas()
     from langchain_core.tracers.langchain import wait_for_all_tracers
+    from langsmith.utils import get_env_var
     from ragas._analytics import do_not_track
 
-    spy = judge_stub(lambda call: failing(500))
-    for name in ("LANGSMITH", "LANGCHAIN"):
-        monkeypatch.setenv(f"{name}_TRACING", "true")
-        monkeypatch.setenv(f"{name}_ENDPOINT", spy.url)
-        monkeypatch.setenv(f"{name}_API_KEY", "key")
-    asking(judge_stub(answer)).measure([question("TownA")], "context_recall")
-    wait_for_all_tracers()
-    assert spy.calls == []
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as spy:
+
+        def listen() -> None:
+            with contextlib.suppress(OSError):
+                while connection := spy.accept()[0]:
+                    heard.append(connection)
+                    connection.close()
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        for name in ("LANGSMITH", "LANGCHAIN"):
+            monkeypatch.setenv(f"{name}_TRACING", "true")
+            monkeypatch.setenv(f"{name}_ENDPOINT", f"http://127.0.0.1:{spy.getsockname()[1]}")
+            monkeypatch.setenv(f"{name}_API_KEY", "key")
+        get_env_var.cache_clear()
+        asking(judge_stub(answer)).measure([question("TownA")], "context_recall")
+        get_env_var.cache_clear()
+        wait_for_all_tracers()
+        spy.shutdown(socket.SHUT_RDWR)
+        listening.join()
+    assert heard == []
     assert do_not_track()
 
 
