@@ -170,6 +170,7 @@ def test_a_model_is_published_with_its_card_and_nothing_that_holds_texts(
     assert f"{hub} did not take team/model" in refused
 
 
+@pytest.mark.slow
 def test_without_token_network_or_name_nothing_is_published_and_the_next_step_is_named(
     trained: Path, workspace: Path, tmp_path: Path
 ) -> None:
