@@ -181,4 +181,4 @@ def test_without_token_network_or_name_nothing_is_published_and_the_next_step_is
     said = run("push-model", "team/model", *policy, cwd=workspace, status=6, **alone, HF_TOKEN="t").stderr
     assert "did not take team/model" in said
     said = run("push-model", "model", *policy, cwd=workspace, status=2, **alone, HF_TOKEN="t").stderr
-    assert "no name of a repository" in said
+    assert "names no repository" in said

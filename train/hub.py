@@ -36,7 +36,7 @@ def push_model(folder: Path, repository: str, *, public: bool = False, progress:
     if record is None:
         raise MissingError(f"{folder} holds no run: there is no run.json that can be read", hint="uncited runs")
     if not _NAME.fullmatch(repository):
-        raise UsageError(f"{repository!r} is no name of a repository", hint="uncited push-model OWNER/NAME --policy NAME")
+        raise UsageError(f"{repository!r} names no repository", hint="uncited push-model OWNER/NAME --policy NAME")
     if "files" not in record or model_hash(folder) != record.get("model_sha256"):
         raise InvalidDataError(f"{folder} is not as it was trained: nobody could say what it is", hint="uncited runs")
     from huggingface_hub import HfApi, get_token
