@@ -97,7 +97,7 @@ def push_conflicts(store: Store, policy: Policy, client: "Argilla", *, progress:
     there = {r["external_id"]: r for r in read_records(client, dataset, silent)}
     new, changed, answered = [], [], 0
     for order, conflict in enumerate(conflicts, start=1):
-        made = _record(policy, conflict, order, dataset)
+        made = _record(conflict, order, dataset)
         known = there.pop(conflict.record_id, None)
         if known is None:
             new.append(made)
@@ -122,9 +122,8 @@ def push_conflicts(store: Store, policy: Policy, client: "Argilla", *, progress:
     )
 
 
-def _record(policy: Policy, conflict: Conflict, order: int, dataset: Dataset) -> Json:
+def _record(conflict: Conflict, order: int, dataset: Dataset) -> Json:
     made = record(
-        policy,
         conflict.pair,
         order=order,
         stream="audit",

@@ -48,7 +48,6 @@ class Dataset:
 
     dataset_id: str
     name: str
-    workspace_id: str
     label_question_id: str
     address: str  # of the server
     min_submitted: int  # Argilla asks a record no more once so many people have submitted an answer
@@ -85,7 +84,7 @@ def find_dataset(client: "Argilla", policy: Policy, *, adjudication: bool = Fals
     if label is None:
         raise _other(client, policy, listed["name"])
     min_submitted = listed["distribution"]["min_submitted"]
-    return Dataset(str(listed["id"]), listed["name"], workspace, str(label["id"]), client.api_url, min_submitted)
+    return Dataset(str(listed["id"]), listed["name"], str(label["id"]), client.api_url, min_submitted)
 
 
 def _name(policy: Policy, adjudication: bool) -> str:

@@ -126,7 +126,6 @@ def metadata_properties() -> list[Json]:
 
 
 def record(
-    policy: Policy,
     pair: PairToReview,
     *,
     order: int,
@@ -139,8 +138,7 @@ def record(
     In the audit stream nothing is there that a judge or a ranking said: those records are answered blind.
 
     Args:
-        policy: whose question is asked.
-        pair: what it is asked about.
+        pair: what is asked about.
         order: place in the queue.
         stream: what the answer is for.
         label_question_id: of the dataset's label question.

@@ -129,7 +129,7 @@ def push_queue(
     encoder = model_name(settings.similarity_model) if settings.similarity_model else None
     gone = pushed_pairs(store, dataset.dataset_id) - set(there)
     asking = [q for q in queue if only is None or not q.open or q.pair.pair_id in only or q.pair.pair_id in there]
-    plan = _plan(policy, asking, there, gone, dataset, settings, encoder)
+    plan = _plan(asking, there, gone, dataset, settings, encoder)
     problems = _problems(policy, plan, dataset, most)
     sending = [*plan.new, *plan.changed, *plan.unencoded]
     if encoder and sending:
@@ -193,7 +193,6 @@ def _answered_by(client: "Argilla", there: Mapping[str, Json]) -> dict[str, set[
 
 
 def _plan(
-    policy: Policy,
     queue: list[QueuedPair],
     there: Mapping[str, Json],
     gone: Set[str],
@@ -204,8 +203,7 @@ def _plan(
     """Compare the queue with the server.
 
     Args:
-        policy: whose pairs are queued.
-        queue: all of them, with those who have answered them on the server or at home.
+        queue: all pairs of a policy, with those who have answered them on the server or at home.
         there: the records on the server, by external id.
         gone: the pairs whose records were there once and are not any more.
         dataset: holds the records.
@@ -221,7 +219,6 @@ def _plan(
         plan.counts[fate] += 1
         if fate == "send":
             made = record(
-                policy,
                 queued.pair,
                 order=queued.order,
                 stream=queued.stream,

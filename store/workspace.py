@@ -55,9 +55,7 @@ class JudgeStage(_Section):
     max_tokens: int = Field(default=400, ge=16)
     timeout_s: float = Field(default=60.0, gt=0)
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}  # of a cross-encoder: label -> lowest probability
-    pass_on: Annotated[PassOn, BeforeValidator(lambda given: {"random": 1.0} if given == "all" else given)] | None = (
-        None
-    )
+    pass_on: Annotated[PassOn, BeforeValidator(_all_is_a_share_of_one)] | None = None
 
     @property
     def scores(self) -> bool:

@@ -155,7 +155,7 @@ def put(
     """Make records of pairs that no database knows; with `earlier` answers, in the dataset for adjudication."""
     dataset = ensure_dataset(client, policy, adjudication=bool(earlier))
     made = [
-        record(policy, pair, order=n, stream=stream, label_question_id=dataset.label_question_id, earlier=earlier)
+        record(pair, order=n, stream=stream, label_question_id=dataset.label_question_id, earlier=earlier)
         for n, pair in enumerate(pairs, start=1)
     ]
     assert write_records(client, dataset, made, silent) == []

@@ -83,10 +83,6 @@ def mined(store: Store, source: str | None = None) -> dict[str, set[str]]:
     return found
 
 
-def all_rows(store: Store) -> list[str]:
-    return sorted(map(repr, store.rows("FROM candidates") + store.rows("FROM pairs")))
-
-
 def run(store: Store, **settings: object) -> MinedNegatives:
     return mine_negatives(store, POLICY, MineSettings.model_validate(settings))
 

@@ -208,7 +208,7 @@ class TestPush:
     def test_bad_records_are_named_and_the_rest_arrives(self, store: Store, policy: Policy, client: "Argilla") -> None:
         dataset = ensure_dataset(client, policy)
         made = [
-            record(policy, p, order=n, stream="targeted", label_question_id=dataset.label_question_id)
+            record(p, order=n, stream="targeted", label_question_id=dataset.label_question_id)
             for n, p in enumerate(pairs_to_review(store, policy))
         ]
         made[2]["fields"].pop("pair")  # Argilla says which of the batch this is

@@ -106,7 +106,7 @@ def content(client: "Argilla", policy: Policy) -> dict[str, Any]:
 
 def expected(store: Store, policy: Policy) -> dict[str, Any]:
     made = [
-        record(policy, queued.pair, order=queued.order, stream=queued.stream, label_question_id="q")
+        record(queued.pair, order=queued.order, stream=queued.stream, label_question_id="q")
         for queued in review_queue(store, policy, SETTINGS)
     ]
     return {
@@ -168,7 +168,7 @@ def test_a_request_that_is_still_under_way_makes_no_duplicates(
         policy = fill(store, large_log(30, 10), replace(POLICY, name=f"twice-{uuid4().hex[:8]}"))
         dataset = ensure_dataset(client, policy)
         made = [
-            record(policy, pair, order=order, stream="targeted", label_question_id=dataset.label_question_id)
+            record(pair, order=order, stream="targeted", label_question_id=dataset.label_question_id)
             for order, pair in enumerate(pairs_to_review(store, policy))
         ]
     clients = [connect_as(argilla_server.url, argilla_server.api_key) for _ in range(3)]

@@ -83,7 +83,7 @@ def as_stored(text: str) -> str:
 
 def made(pair: PairToReview, **options: object) -> Json:
     asked: dict[str, object] = {"order": 1, "stream": "targeted", "label_question_id": "q"}
-    return record(POLICY, pair, **(asked | options))  # type: ignore[arg-type]
+    return record(pair, **(asked | options))  # type: ignore[arg-type]
 
 
 class TestHtml:

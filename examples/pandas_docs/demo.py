@@ -78,7 +78,7 @@ def demo(folder: Path, *, judge: Judge, keep_argilla: bool, run: Run, say: Say) 
         _answer_as_reviewer(workspace, say)
         step("Bring the reviews home", "review", "pull", "--policy", POLICY)
         _train(folder, step)
-        _second_policy(folder, step)
+        _second_policy(step)
         _report(workspace, step, say)
         _finish(workspace, keep_argilla=keep_argilla, say=say)
     finally:
@@ -167,7 +167,7 @@ def _report(workspace: Workspace, step: Callable[..., None], say: Say) -> None:
     say(f"Open it in a browser: {page.resolve().as_uri()}")
 
 
-def _second_policy(folder: Path, step: Callable[..., None]) -> None:
+def _second_policy(step: Callable[..., None]) -> None:
     """Label the same pairs by another idea of similar, from a file of labels made elsewhere."""
     labels = str(HERE / "labels" / f"{OTHER_POLICY}.csv")
     step("Another idea of similar, over the same log", "policy", "add", str(HERE / "policies" / f"{OTHER_POLICY}.yaml"))

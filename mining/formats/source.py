@@ -83,13 +83,12 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The beginning of a file: enough to tell its format. A folder has neither objects nor lines."""
+    """The beginning of a file: enough to tell its format."""
 
     name: str  # as the user gave it
     objects: tuple[dict[str, Any], ...] = ()  # the first JSON objects
     lines: tuple[str, ...] = ()  # the first lines that are not blank
     columns: tuple[str, ...] = ()  # of a Parquet file or a data set
-    is_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
