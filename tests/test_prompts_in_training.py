@@ -1,6 +1,7 @@
 """What a model wants to read before a text is read in training, and stays with the model."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from store.errors import UsageError
+from store.progress import silent
 from tests.training import split_of
 from train import trainer
+from train.held_out import HeldOut
+from train.kinds import load
 from train.models import load_model
 from train.prompts import Prompts, column_prompts, use_prompts
+from train.ranking import rank_with_all
 from train.recipe import Recipe
 
 SPLIT = split_of([(f"{animal} {animal}?", f"the {animal}", f"no {animal}") for animal in ("flea", "newt")])
@@ -44,6 +49,20 @@ def test_prompts_are_the_models_own_or_those_known_of_its_name(base: str, own: d
     assert model.prompts["passage" if "passage" in own else "document"] == wanted.chunk
     told = Recipe(base_model=base, query_prompt="ask: ", chunk_prompt="").complete()
     assert use_prompts(model, told) == Prompts("ask: ", "")
+
+
+def test_a_base_model_is_measured_with_the_prompts_that_it_wants_and_a_run_with_its_own(
+    minilm: str, tmp_path: Path
+) -> None:
+    base = tmp_path / "e5-small"
+    shutil.copytree(minilm, base)
+    test = HeldOut("build_1", {"q": "which animal purrs?"}, {"q": "q"}, {"q": {"c": 1}}, {"c": "cats purr"}, 0)
+    scores = rank_with_all(test, ["q"], [str(base)], silent)[str(base)].labelled["q"]
+    model = load_model(minilm)
+    wanted = model.similarity(model.encode("query: which animal purrs?"), model.encode("passage: cats purr"))
+    assert scores == pytest.approx({"c": wanted.item()}, abs=1e-5)
+    (base / "run.json").write_text('{"settings": {"kind": "bi-encoder"}, "settings_id": "run_1"}')
+    assert not any(load("bi-encoder", str(base)).prompts.values())
 
 
 def test_each_column_gets_the_prompt_of_its_side() -> None:

@@ -28,6 +28,7 @@ from train.experiments import Estimate, Gain, MeasuredOn, kept
 from train.held_out import HeldOut
 from train.kinds import load
 from train.models import quiet
+from train.prompts import known_prompts
 from train.ranking import labelled_scores
 from train.recipe import Recipe
 from train.rows import TrainingSplit
@@ -192,7 +193,8 @@ def _scored(
             model = load(recipe.kind, recipe.base_model)
             return labelled_scores(model, recipe.kind, queries, chunks, pairs, progress)
 
-    name = content_id("scores", recipe.kind, model_name(recipe.base_model), {a: sorted(c) for a, c in pairs.items()})
+    base = (model_name(recipe.base_model), list(known_prompts(recipe.base_model)))
+    name = content_id("scores", recipe.kind, *base, {a: sorted(c) for a, c in pairs.items()})
     return kept(place.folder / f"{name}.json", score)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.errors import InvalidDataError, UsageError
 from train.models import load_model
+from train.prompts import add_known_prompts
 from train.recipe import Kind, Recipe
 
 if TYPE_CHECKING:
@@ -58,12 +59,17 @@ def kind_of(model: str) -> Kind:
 def load(kind: Kind, base_model: str) -> "BaseModel":
     """Load a model as one of a kind; weights of another kind get what they lack, newly made.
 
+    A model that embeds has the prompts that it wants: its own, or those known of its name.
+
     Raises:
         MissingError: there is no such folder, and the hub does not have it or cannot be reached.
         InvalidDataError: the folder holds no model that can be read.
     """
     options = {"num_labels": 1} if kind == "reranker" else {}
-    return load_model(base_model, CLASSES[kind], **options)
+    model: BaseModel = load_model(base_model, CLASSES[kind], **options)
+    if kind != "reranker":
+        add_known_prompts(model, base_model)
+    return model
 
 
 def trainer_classes(kind: Kind) -> tuple[type, type]:

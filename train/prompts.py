@@ -1,9 +1,11 @@
 """The words that some models want before a query or a chunk: the same in training as in use."""
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from train.recipe import Recipe
+from train.runs import read_run
 
 _BGE = "Represent this sentence for searching relevant passages: "
 
@@ -32,17 +34,43 @@ def use_prompts(model: Any, recipe: Recipe) -> Prompts:  # noqa: ANN401
     """
     if recipe.kind == "reranker":
         return Prompts("", "")
-    chunk_name = next((name for name in _CHUNK_NAMES if name in model.prompts), "document")
-    default = model.prompts.get(model.default_prompt_name) or ""
-    own = Prompts(model.prompts.get("query", default) or "", model.prompts.get(chunk_name, default) or "")
-    if not any(own):
-        own = next((Prompts(*found) for name, *found in _KNOWN if name.search(recipe.base_model)), own)
+    add_known_prompts(model, recipe.base_model)
+    own = _own(model)
     prompts = Prompts(
         own.query if recipe.query_prompt is None else recipe.query_prompt,
         own.chunk if recipe.chunk_prompt is None else recipe.chunk_prompt,
     )
-    model.prompts["query"], model.prompts[chunk_name] = prompts
+    _set(model, prompts)
     return prompts
+
+
+def add_known_prompts(model: Any, name: str) -> None:  # noqa: ANN401
+    """Give a loaded model that has no prompts those that are known of its name, so that it is used as it was made.
+
+    A base model that is compared with one that was tuned with prompts must not go without them.
+    """
+    known = known_prompts(name)
+    if any(known) and not any(_own(model)):
+        _set(model, known)
+
+
+def known_prompts(name: str) -> Prompts:
+    """Return what is known of a model by its folder or hub name; nothing of a run, which carries what it was given."""
+    known = next((Prompts(*found) for pattern, *found in _KNOWN if pattern.search(name)), None)
+    return known if known and read_run(Path(name)) is None else Prompts("", "")
+
+
+def _own(model: Any) -> Prompts:  # noqa: ANN401
+    default = model.prompts.get(model.default_prompt_name) or ""
+    return Prompts(model.prompts.get("query", default) or "", model.prompts.get(_chunk_name(model), default) or "")
+
+
+def _set(model: Any, prompts: Prompts) -> None:  # noqa: ANN401
+    model.prompts["query"], model.prompts[_chunk_name(model)] = prompts
+
+
+def _chunk_name(model: Any) -> str:  # noqa: ANN401
+    return next((name for name in _CHUNK_NAMES if name in model.prompts), "document")
 
 
 def column_prompts(prompts: Prompts, columns: list[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from train.held_out import HeldOut
 from train.kinds import load
 from train.metrics import METRICS, checked_metrics, per_query
 from train.models import quiet
+from train.prompts import known_prompts
 from train.ranking import labelled_scores
 from train.recipe import Kind, Recipe
 from train.rows import TrainingSplit
@@ -62,7 +63,8 @@ class Laboratory:
 
     def untrained(self, recipe: Recipe, progress: Progress) -> Trial:
         """Measure the base model of a complete recipe as it is; it is not asked again."""
-        trial_id = content_id("trial", recipe.kind, model_name(recipe.base_model), self._test_id())
+        prompts = list(known_prompts(recipe.base_model))
+        trial_id = content_id("trial", recipe.kind, model_name(recipe.base_model), prompts, self._test_id())
 
         def run() -> Trial:
             from transformers import set_seed
