@@ -67,9 +67,7 @@ def fill(store: Store, log: Path) -> None:
     policy, _ = add_policy(store, BAKERY)
     mine(store, policy)
 
-    with serving(
-        lambda c: labelled("related", quote=c.texts["candidate"][:25], reason="echo " + c.texts["anchor"])
-    ) as s:
+    with serving(repeating) as s:
         judge_candidates(store, policy, JudgeSettings(model="stub", base_url=s.url), {})
     add_reviews(store, [replace(review, reviewer=ANN, note="as ever") for review in bakery_answers(policy)])
     build(store, policy, test_share=0.34)
