@@ -39,3 +39,35 @@ def test_a_database_from_before_keeps_its_rows(tmp_path: Path, monkeypatch: pyte
         ]
         with pytest.raises(duckdb.ConstraintException):
             store.execute("INSERT INTO chunks VALUES ('chunk_2', NULL, 'text')")
+
+
+def test_a_database_from_before_pairs_had_no_keys_keeps_what_was_mined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "uncited.duckdb"
+    tables = ("chunks", "pairs", "candidates")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:19])
+        with Store(file) as store:
+            store.execute("INSERT INTO chunks VALUES ('chunk_1', 'Zürich\nツ', 'text'), ('chunk_2', '', 'code')")
+            store.execute(
+                "INSERT INTO pairs VALUES ('pair_1', 'anchor_1', 'chunk_1'), ('pair_2', 'anchor_1', 'chunk_2')"
+            )
+            store.execute(
+                """
+                INSERT INTO candidates (policy_name, pair_id, source, interaction_id, proposed, rank, score,
+                                        duplicate_of, similarity, search_id, too_close)
+                VALUES ('p', 'pair_1', 'cited', 'interaction_1', 'positive', 2, 0.5, NULL, NULL, NULL, NULL),
+                       ('p', 'pair_2', 'uncited', 'interaction_1', 'negative', 3, 0.4, 'chunk_1', 0.9, NULL, NULL),
+                       ('p', 'pair_2', 'dense', '', 'negative', NULL, 0.7, NULL, NULL, 'search_1', 'max_score')
+                """
+            )
+            before = {table: store.rows(f"FROM {table} ORDER BY ALL") for table in tables}
+            summary = store.rows("FROM candidate_pairs ORDER BY pair_id")
+    with Store(file) as store:
+        for table, rows in before.items():
+            assert rows
+            assert store.rows(f"SELECT {', '.join(rows[0])} FROM {table} ORDER BY ALL") == rows
+        assert store.rows(f"SELECT {', '.join(summary[0])} FROM candidate_pairs ORDER BY pair_id") == summary
+        with pytest.raises(duckdb.ConstraintException):
+            store.execute("INSERT INTO pairs VALUES ('pair_3', NULL, 'chunk_1')")
