@@ -136,6 +136,8 @@ def _import_all(
                         corpora.append(CorpusCount(reading.name, new))
             except InvalidDataError as error:
                 refused.append(error)
+            except RecursionError:
+                refused.append(InvalidDataError(f"{found.file}: a value in it is nested too deeply to be read"))
     if refused:
         raise _together(refused, [] if job.dry_run else imported)
     if plan.whole:

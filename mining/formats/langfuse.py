@@ -11,7 +11,7 @@ from typing import Any
 
 from mining.formats.json_entries import entries
 from mining.formats.source import Format, Given, Note, Read, Sample, Side
-from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, text_in
+from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, list_in, text_in
 from mining.formats.traces import Found, Kind, Span, annotation, documents_in, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
@@ -55,7 +55,12 @@ def _of_download(line: int, download: dict[str, Any]) -> Iterator[Found]:
     if not trace_id:
         yield None, Line(line, 0, json.dumps(download).encode(), "a trace without an id")
         return
-    scores = [score for score in download.get("scores") or trace.get("scores") or () if isinstance(score, dict)]
+    problems: list[str] = []
+    given = list_in(download, "scores", problems) or list_in(trace, "scores", problems)
+    if problems:
+        yield None, Line(line, 0, json.dumps(download).encode(), problems[0])
+        return
+    scores = [score for score in given if isinstance(score, dict)]
     said: dict[str, list[Note]] = {}
     for score in scores:
         about = first_text(score, "observationId", "observation_id") or trace_id

@@ -12,7 +12,7 @@ from typing import Any
 
 from mining.formats.json_entries import entries
 from mining.formats.source import Format, Given, Note, Read, Sample, Side
-from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, metadata_in, text_in
+from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, list_in, metadata_in, text_in
 from mining.formats.traces import Found, Kind, Span, annotation, documents_in, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
@@ -48,6 +48,11 @@ def _runs(line: int, run: dict[str, Any], trace: str | None, parent: str | None,
     if not run_id or not trace_id:
         yield None, Line(line, 0, json.dumps(run).encode(), "a run without an id")
         return
+    problems: list[str] = []
+    children = list_in(run, "child_runs", problems)
+    if problems:
+        yield None, Line(line, 0, json.dumps(run).encode(), problems[0])
+        return
     kind = str(run.get("run_type") or "").lower()
     outputs = run.get("outputs")
     time = run.get("start_time")
@@ -65,7 +70,7 @@ def _runs(line: int, run: dict[str, Any], trace: str | None, parent: str | None,
             source=first_text(run, "session_name"),
         ),
     )
-    for child in run.get("child_runs") or ():
+    for child in children:
         if isinstance(child, dict) and depth < _DEEPEST:
             yield from _runs(line, child, trace_id, run_id, depth + 1)
 

@@ -7,6 +7,7 @@ the OpenTelemetry SDK's `ReadableSpan.to_json`, and OTLP/JSON (`resourceSpans`).
 """
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
 
 _KINDS: dict[str, Kind] = {"RETRIEVER": "retriever", "RERANKER": "reranker", "LLM": "llm"}
+_WHOLE = re.compile(r"-?[0-9]{1,19}")  # of 64 bits
 _ANSWERING = {"LLM", "CHAIN", "AGENT", ""}  # what a tool or an embedding puts out is no answer
 
 
@@ -111,9 +113,10 @@ def _otlp_value(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
     if not isinstance(value, dict):
         return value
     if "arrayValue" in value:
-        return [_otlp_value(item) for item in metadata_in(value["arrayValue"]).get("values", [])]
+        items = metadata_in(value["arrayValue"]).get("values")
+        return [_otlp_value(item) for item in items] if isinstance(items, list) else None
     if "intValue" in value:
-        return int(value["intValue"]) if str(value["intValue"]).lstrip("-").isdigit() else value["intValue"]
+        return int(value["intValue"]) if _WHOLE.fullmatch(str(value["intValue"])) else value["intValue"]
     return next(iter(value.values()), None)
 
 

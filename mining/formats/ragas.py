@@ -10,7 +10,7 @@ from typing import Any
 
 from mining.formats.json_entries import Entry, entries
 from mining.formats.source import Format, Given, Read, Sample, line_of
-from mining.formats.texts import QUERY_KEYS, text_in
+from mining.formats.texts import QUERY_KEYS, list_in, text_in
 from mining.log_lines import Line, LogFile
 from store.ids import chunk_id
 
@@ -38,8 +38,11 @@ def _sample(entry: Entry) -> Iterator[Line]:
     problems: list[str] = []
     retrieved = _contexts(found, "retrieved_contexts", "retrieved_context_ids", problems)
     wanted = _contexts(found, "reference_contexts", "reference_context_ids", problems)
-    texts = {text: name for name, text in retrieved.items() if text is not None}
-    relevant = {name if name in retrieved else texts.get(text or "", name): text for name, text in wanted.items()}
+    texts = {text: name for name, text in retrieved.items() if isinstance(text, str)}
+    relevant = {
+        texts.get(text, name) if name not in retrieved and isinstance(text, str) else name: text
+        for name, text in wanted.items()
+    }
     asked = found.get("user_input")
     query = text_in(asked, QUERY_KEYS) if isinstance(asked, list) else asked  # several turns are a list of messages
     yield line_of(
@@ -61,10 +64,7 @@ def _sample(entry: Entry) -> Iterator[Line]:
 
 def _contexts(found: dict[str, Any], texts_key: str, ids_key: str, problems: list[str]) -> dict[str, str | None]:
     """Map ids to texts, in order; without ids a text names itself, without texts a corpus must have them."""
-    texts, ids = (found.get(key) or [] for key in (texts_key, ids_key))
-    if not isinstance(texts, list) or not isinstance(ids, list):
-        problems.append(f"{texts_key if not isinstance(texts, list) else ids_key} is not a list")
-        return {}
+    texts, ids = (list_in(found, key, problems) for key in (texts_key, ids_key))
     if texts and ids and len(texts) != len(ids):
         problems.append(f"{len(texts)} {texts_key} and {len(ids)} {ids_key}")
         return {}

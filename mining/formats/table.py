@@ -16,6 +16,7 @@ from mining.formats.grouping import grouped
 from mining.formats.json_entries import entries
 from mining.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from mining.formats.source import Format, Given, Read, Sample, line_of
+from mining.formats.texts import list_in
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, UsageError
 from store.ids import chunk_id
@@ -174,7 +175,7 @@ def _of_lists(number: int, fields: dict[str, Any], signals: dict[str, Any], othe
         if len(cited) != len(chunks):
             problems.append(f"cited says yes or no {len(cited)} times for {len(chunks)} chunks")
         cited = [chunk["chunk_id"] for chunk, flag in zip(chunks, cited, strict=False) if flag]
-    told = list(fields.get("signals") or ())
+    told = list(list_in(fields, "signals", problems))
     for name, value in signals.items():
         if not isinstance(value, list):
             told.append({"signal": name, "value": _amount(value)})
@@ -219,7 +220,8 @@ def _of_rows(rows: list[Row], mapping: Mapping[str, str]) -> Line:
     problems: list[str] = []
     chunks: list[dict[str, Any]] = []
     cited: list[str] = []
-    signals: list[dict[str, Any]] = list(interaction.pop("signals", ()) or ())
+    signals: list[dict[str, Any]] = list(list_in(interaction, "signals", problems))
+    interaction.pop("signals", None)
     for position, (line, row) in enumerate(rows, start=1):
         fields = _fields(row, mapping)
         for name, value in interaction.items():

@@ -1,6 +1,7 @@
 """The text in a value that tracing tools log: plain, as JSON in a string, under a usual key, or as chat messages."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 QUERY_KEYS = ("query", "question", "input", "user_input", "search_query", "text", "content", "prompt")
@@ -60,6 +61,15 @@ def metadata_in(value: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever was log
         except (ValueError, RecursionError):
             return {}
     return value if isinstance(value, dict) else {}
+
+
+def list_in(values: Mapping[str, Any], key: str, problems: list[str]) -> list[Any]:
+    """Return the list under a key, empty where there is nothing; anything else there is added to the problems."""
+    value = values.get(key)
+    if value is None or isinstance(value, list):
+        return value or []
+    problems.append(f"{key} is not a list")
+    return []
 
 
 def document_in(metadata: dict[str, Any]) -> str | None:

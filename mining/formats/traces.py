@@ -11,6 +11,7 @@ A trace is a tree of spans. Each query that a retriever was asked becomes one in
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -129,15 +130,24 @@ def annotation(
     """Return the signal and its value for an annotation.
 
     A label, or a yes or no, is a part of the name: `relevance:relevant`, `helpful:false`. A number above zero is the
-    value; one of zero or less, which would say that nothing happened, is a part of the name: `thumbs:0`.
+    value; one of zero or less, which would say that nothing happened, is a part of the name: `thumbs:0`. One that is
+    no number (NaN, as tables write what is missing) counts as none; one too large for a float is infinite.
     """
     if isinstance(score, bool):
         label, score = label or str(score).lower(), None
     if isinstance(label, str) and label.strip():
         return f"{name}:{label.strip()}", 1.0
-    if isinstance(score, int | float):
-        return (name, float(score)) if score > 0 else (f"{name}:{score:g}", 1.0)
+    if isinstance(score, int) or (isinstance(score, float) and not math.isnan(score)):
+        number = _as_float(score)
+        return (name, number) if number > 0 else (f"{name}:{number:g}", 1.0)
     return name, 1.0
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # JSON's whole numbers know no end
+        return math.inf if number > 0 else -math.inf
 
 
 def interactions(trace_id: str, spans: Sequence[Span], notes: Mapping[str, list[Note]]) -> Iterator[Line]:

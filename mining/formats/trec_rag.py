@@ -12,7 +12,7 @@ from typing import Any
 
 from mining.formats.json_entries import Entry, entries
 from mining.formats.source import Format, Given, Ranked, Read, Run, Sample, Side, line_of
-from mining.formats.texts import first_text, metadata_in
+from mining.formats.texts import first_text, list_in, metadata_in
 from mining.formats.trec import graded, grades_once, judged
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
@@ -47,11 +47,10 @@ def _answer(entry: Entry, given: Given, told: set[str]) -> Iterator[Line]:
     query_id = first_text(said, "topic_id", "narrative_id")
     run = first_text(said, "run_id")
     query = given.queries.get(query_id or "") or first_text(said, "topic", "narrative", "title")
-    references = (
-        [str(reference) for reference in said["references"]] if isinstance(said.get("references"), list) else []
-    )
-    sentences = [s for s in said["answer"] if isinstance(s, dict)] if isinstance(said.get("answer"), list) else []
-    cited, problems = _cited(sentences, references)
+    problems: list[str] = []
+    references = [str(reference) for reference in list_in(said, "references", problems)]
+    sentences = _sentences(said, problems)
+    cited = _cited(sentences, references, problems)
     if query is None:
         problems.append(f'topic "{query_id}" has no text here or in a file of topics')
     run_beside = given.runs.get(query_id or "")
@@ -75,12 +74,24 @@ def _answer(entry: Entry, given: Given, told: set[str]) -> Iterator[Line]:
     yield from judged(query_id or "", query, entry.line, given, grades, after=ranked)
 
 
-def _cited(sentences: list[dict[str, Any]], references: list[str]) -> tuple[list[str], list[str]]:
-    """Return the ids that the sentences cite, by number from 0 or by name, and what is wrong with the others."""
+def _sentences(said: dict[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+    """Return the answer's sentences. What says nothing of its citations must not pass for an answer without any."""
+    sentences = list_in(said, "answer", problems)
+    if said.get("answer") is None:
+        problems.append("answer is missing")
+    problems += [
+        f"answer[{place}] is not an object with text and citations"
+        for place, sentence in enumerate(sentences)
+        if not isinstance(sentence, dict)
+    ]
+    return [sentence for sentence in sentences if isinstance(sentence, dict)]
+
+
+def _cited(sentences: list[dict[str, Any]], references: list[str], problems: list[str]) -> list[str]:
+    """Return the ids that the sentences cite, by number from 0 or by name; what is wrong is added to the problems."""
     cited: dict[str, None] = {}
-    problems = []
     for place, sentence in enumerate(sentences):
-        for citation in sentence.get("citations") or ():
+        for citation in list_in(sentence, "citations", problems):
             if isinstance(citation, str) and citation in references:
                 cited[citation] = None
             elif isinstance(citation, int) and not isinstance(citation, bool) and 0 <= citation < len(references):
@@ -90,7 +101,7 @@ def _cited(sentences: list[dict[str, Any]], references: list[str]) -> tuple[list
                 problems.append(
                     f"answer[{place}] cites {json.dumps(citation)}, and there are {many} references, from 0"
                 )
-    return list(cited), problems
+    return list(cited)
 
 
 def _with_references(run: list[Ranked], references: list[str]) -> list[Ranked]:
@@ -119,7 +130,8 @@ def _read_results(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
             yield Line(entry.line, 0, entry.raw, entry.problem)
             continue
         query_id, query = _query(entry)
-        ranked = _candidates(entry)
+        problems: list[str] = []
+        ranked = _candidates(entry, problems)
         yield line_of(
             entry.line,
             {
@@ -129,6 +141,7 @@ def _read_results(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
                 "retrieved": [_as_logged(chunk) for chunk in ranked],
                 "signals": graded(query_id, ranked, given, given.grades.get(query_id or "", {})),
             },
+            problems,
         )
 
 
@@ -140,10 +153,10 @@ def _query(entry: Entry) -> tuple[str | None, str | None]:
     return first_text(found, "qid", "id", "query_id"), first_text(found, "text", "query")
 
 
-def _candidates(entry: Entry) -> list[Ranked]:
+def _candidates(entry: Entry, problems: list[str]) -> list[Ranked]:
     """Return the candidates in their order; of one without a docid, the id is made of its text."""
     found = []
-    for rank, candidate in enumerate(entry.value.get("candidates") or (), start=1):
+    for rank, candidate in enumerate(list_in(entry.value, "candidates", problems), start=1):
         if isinstance(candidate, str):
             found.append(Ranked(chunk_id(candidate), rank, None, candidate))
             continue
@@ -160,10 +173,12 @@ def _candidates(entry: Entry) -> list[Ranked]:
 def _load_results(log: LogFile, given: Given) -> None:
     for entry in entries(log):
         query_id, query = _query(entry)
-        if entry.problem or not query_id:
-            problem = entry.problem or "retrieval results need a qid to belong to an answer"
+        problems = [entry.problem] if entry.problem else []
+        ranked = _candidates(entry, problems)
+        if problems or not query_id:
+            problem = problems[0] if problems else "retrieval results need a qid to belong to an answer"
             raise InvalidDataError(f"{log.name}:{entry.line}: {problem}")
-        given.runs[query_id] = Run(_candidates(entry), log.name)
+        given.runs[query_id] = Run(ranked, log.name)
         if query:
             given.queries.setdefault(query_id, query)
 
