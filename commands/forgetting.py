@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argilla import Argilla
 
     from labeling.forgotten_records import Record
-    from store.forgetting import Plan, Request
+    from store.forgetting_plan import Plan, Request
 
 
 def forget(
@@ -29,7 +29,7 @@ def forget(
     quiet: QuietOption = False,
 ) -> None:
     """Take a query, a chunk or a reviewer's name out of every table, and write the database anew without it."""
-    from store.forgetting import erase
+    from store.erasure import erase
     from store.workspace import DATABASE_FILE
 
     request = _request(query_id, chunk_id, reviewer)
@@ -56,7 +56,7 @@ def _pending(session: Session) -> bool:
     Raises:
         UsageError: none was, so that nothing is left to be done.
     """
-    from store.forgetting import erasure_pending
+    from store.erasure import erasure_pending
 
     if not erasure_pending(session.store):
         raise UsageError("what is to be forgotten?", hint="uncited forget --query-id ID --dry-run")
@@ -76,7 +76,7 @@ def _allow(session: Session, request: "Request") -> bool:
 def _forget(session: Session, request: "Request", *, dry_run: bool, yes: bool) -> bool:
     """Show what would go, ask, and take it out of the tables; return whether that was done."""
     from store.forgetting import forget as forget_planned
-    from store.forgetting import plan
+    from store.forgetting_plan import plan
 
     planned = plan(session.store, request)
     client, records = _on_argilla(session, planned)
@@ -96,7 +96,7 @@ def _forget(session: Session, request: "Request", *, dry_run: bool, yes: bool) -
 
 
 def _request(query_id: str | None, chunk_id: str | None, reviewer: str | None) -> "Request | None":
-    from store.forgetting import Kind, Request
+    from store.forgetting_plan import Kind, Request
 
     named: list[tuple[Kind, str | None]] = [("query-id", query_id), ("chunk-id", chunk_id), ("reviewer", reviewer)]
     given = [Request(kind, name) for kind, name in named if name is not None]

@@ -19,8 +19,11 @@ from mining.import_log import import_files
 from store.builds import build_triplets, list_builds
 from store.database import Store
 from store.embeddings import embedded
+from store.erasure import erase, erasure_pending
 from store.errors import MissingError, UsageError
-from store.forgetting import Request, allow_again, erase, erasure_pending, forget, plan
+from store.forgetting import allow_again, forget
+from store.forgetting_plan import Request, plan
+from store.forgetting_rules import RULES
 from store.ids import anchor_id, chunk_id, pair_id
 from store.judgment_history import find_pair
 from store.policies import add_policy
@@ -270,8 +273,6 @@ class TestOnce:
 
 
 def test_every_column_with_text_is_emptied_or_known_to_hold_none(store: Store) -> None:
-    from store.forgetting import _RULES
-
     columns = store.rows(
         """
         SELECT table_name, column_name FROM duckdb_columns()
@@ -281,9 +282,9 @@ def test_every_column_with_text_is_emptied_or_known_to_hold_none(store: Store) -
             AND NOT ends_with(column_name, 'fingerprint') AND NOT ends_with(column_name, '_hash')
         """
     )
-    handled = {rule.table for rule in _RULES} | {"reviews"}
+    handled = {rule.table for rule in RULES} | {"reviews"}
     left = {f"{row['table_name']}.{row['column_name']}" for row in columns if row["table_name"] not in handled}
-    assert left <= WITHOUT_TEXT, "does a new column hold a text of a log? then add a rule to store.forgetting"
+    assert left <= WITHOUT_TEXT, "does a new column hold a text of a log? then add a rule to store.forgetting_rules"
 
 
 # Settings, names of models, labels and kinds, hashes, and where files lie.
