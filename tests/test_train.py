@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from store.errors import InvalidDataError, MissingError, UsageError, UserError
 from store.progress import silent
 from tests.labelled_store import fill
 from tests.training import split_of
-from train import trainer, watcher
+from train import run_folder, trainer, watcher
 from train.export import export
 from train.models import load_model
 from train.recipe import Recipe
@@ -77,6 +79,7 @@ def test_a_run_is_recorded_repeatable_and_not_repeated(
     assert (run["build_id"], run["steps"], run["settings"]["rows"], run["resumed"]) == ("build_1", 3, 12, False)
     assert [step for step, _ in run["losses"]] == [1, 2, 3]
     assert run["settings"]["base_model_is"] == model_name(minilm)
+    assert run["made_from"] == []
     assert weights(first) != hashlib.sha256((Path(minilm) / "model.safetensors").read_bytes()).hexdigest()
 
     second = short_run(tmp_path / "second", minilm)
@@ -117,6 +120,27 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(
     assert resumed.run["losses"] == undisturbed.run["losses"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "undisturbed"]
     assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+def test_a_run_that_cannot_be_saved_keeps_its_checkpoint_and_is_saved_later(
+    minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(watcher, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "write_model_card", full)
+        with pytest.raises(UsageError, match="No space left on device"):
+            short_run(tmp_path / "out", minilm)
+    assert not (tmp_path / "out").exists()
+    saved = short_run(tmp_path / "out", minilm)
+    assert saved.run["resumed"]
+    assert len(saved.run["losses"]) == saved.run["steps"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / f".out.unfinished-{saved.run['settings_id']}" / "checkpoint-3").mkdir(parents=True)
+    assert not short_run(tmp_path / "out", minilm).is_new
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "what a kill after the last step left"
 
 
 def test_an_early_interruption_leaves_nothing(minilm: str, tmp_path: Path) -> None:

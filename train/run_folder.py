@@ -27,6 +27,7 @@ def finished_run(out: Path, settings_id: str) -> dict[str, Any] | None:
     try:
         run: dict[str, Any] = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
         if run["settings_id"] == settings_id:
+            shutil.rmtree(_unfinished(out, settings_id), ignore_errors=True)  # killed between the last two steps
             return run
         what = "a model that was trained otherwise"
     except (OSError, ValueError, KeyError, TypeError):
@@ -36,18 +37,19 @@ def finished_run(out: Path, settings_id: str) -> dict[str, Any] | None:
 
 def unfinished_folder(out: Path, settings_id: str) -> Path:
     """Return the folder for what is not finished, named by the settings; those of other settings go away."""
-    folder = out.absolute().parent
-    beginning = f".{out.absolute().name}.unfinished-"
+    unfinished = _unfinished(out, settings_id)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for other in folder.glob(f"{beginning}*"):
-            if other.name != beginning + settings_id:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        for other in unfinished.parent.glob(f"{_unfinished(out, '').name}*"):
+            if other != unfinished:
                 shutil.rmtree(other)
-        unfinished = folder / (beginning + settings_id)
-        unfinished.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write the model to {out}: {error.strerror}") from error
     return unfinished
+
+
+def _unfinished(out: Path, settings_id: str) -> Path:
+    return out.absolute().with_name(f".{out.absolute().name}.unfinished-{settings_id}")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -63,17 +65,20 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def save_run(model: "BaseModel", run: Mapping[str, Any], unfinished: Path, out: Path) -> dict[str, Any]:
-    """Put the finished model in place of the unfinished folder's checkpoints, then give the folder its name.
+    """Write the finished model beside its checkpoints, give its folder the name, and only then drop the checkpoints.
+
+    A run that is killed here, or finds the disk full, goes on from its last checkpoint.
 
     Returns:
         The record of the run with the hash of what was saved.
     """
-    for left in (*unfinished.glob("checkpoint-*"), *unfinished.glob("eval")):
-        shutil.rmtree(left)
-    model.save_pretrained(str(unfinished), create_model_card=False)
-    files = sorted(path.relative_to(unfinished).as_posix() for path in unfinished.rglob("*") if path.is_file())
-    whole = {**run, "files": files, "model_sha256": model_hash(unfinished)}
-    (unfinished / RUN_FILE).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    write_model_card(unfinished)
-    os.replace(unfinished, out)
+    finished = unfinished / "model"
+    shutil.rmtree(finished, ignore_errors=True)  # of a run that was killed here
+    model.save_pretrained(str(finished), create_model_card=False)
+    files = sorted(path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file())
+    whole = {**run, "files": files, "model_sha256": model_hash(finished)}
+    (finished / RUN_FILE).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_model_card(finished)
+    os.replace(finished, out)
+    shutil.rmtree(unfinished, ignore_errors=True)
     return whole
