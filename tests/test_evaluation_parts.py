@@ -21,6 +21,7 @@ from train.line_up import line_up, trained_sizes
 from train.models import load_model
 from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
+from train.runs import made_from
 from train.seeds import check_runs, seed_spread
 from train.slices import slices
 from train.triplets import build
@@ -276,6 +277,22 @@ def test_a_model_of_another_build_is_named_since_it_may_know_the_test_queries(tm
     assert found.startswith("tuned was trained on another build (build_1)")
 
 
+def test_a_model_that_learned_from_a_run_on_another_build_is_named_too(tmp_path: Path) -> None:
+    first = record(tmp_path / "first")
+    settings = {"base_model": str(first), "base_model_is": "first@1", "teacher": "org/teacher", "teacher_is": "t@1"}
+    behind = made_from(settings)
+    assert behind == [{"as": "base_model", "model": "first@1", "builds": ["build_1"]}]
+    second = record(tmp_path / "second")
+    told = json.loads((second / "run.json").read_text()) | {"build_id": "build_2", "made_from": behind}
+    (second / "run.json").write_text(json.dumps(told))
+    behind = made_from({"teacher": str(second), "teacher_is": "second@1"})
+    assert [source["builds"] for source in behind] == [["build_2"], ["build_1"]]
+    test = held_out({"q": {"c": 1}}, {"c": ""}, human_labels=1)._replace(build_id="build_2")
+    (found,) = warnings(test, Ranking(9, 9, (), {}), {"tuned": str(second)})
+    said = "tuned was made from first@1 (its base model), which was trained on another build (build_1): "
+    assert found.startswith(said)
+
+
 def test_the_spread_of_seeds_is_that_of_their_gains_over_the_base() -> None:
     right, wrong = {"good": 1.0, "bad": 0.0}, {"good": 0.0, "bad": 1.0}
     queries = ["q1", "q2", "q3", "q4"]
@@ -298,6 +315,15 @@ def test_models_line_up_from_what_the_run_says(tmp_path: Path, minilm: str) -> N
     assert list(found) == ["base", "BM25", "deployed", "new", "new 2", "tuned 2", "tuned"]
     with pytest.raises(UsageError, match="this model is a bi-encoder"):
         line_up(run, reranker=minilm)
+    reranker = tmp_path / "reranker"
+    reranker.mkdir()
+    (reranker / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
+    orders_again = str(reranker)
+    assert "base + reranker" in line_up(run, reranker=orders_again)
+    of_reranker = record(tmp_path / "other", base_model=orders_again)
+    (of_reranker / "config.json").write_text((reranker / "config.json").read_text())
+    assert "BM25 + reranker" in line_up(of_reranker, reranker=orders_again)
+    assert "model + reranker" in line_up(of_reranker, others=[minilm], reranker=orders_again), "what embeds retrieves"
     with pytest.raises(UsageError, match="does not tell what it was trained from") as error:
         line_up(tmp_path)
     assert error.value.hint == "--base-model FOLDER_OR_NAME"

@@ -27,7 +27,7 @@ def line_up(
         base_model: what it is compared with first; empty for the model that it was trained from.
         deployed: the model in use, if there is one.
         others: further models.
-        reranker: a model that orders anew what the base retrieves.
+        reranker: a model that orders anew what the base retrieves; or the first other one that embeds, or BM25.
 
     Raises:
         UsageError: no base model is named, and the folder does not tell what it was trained from; or `reranker` is
@@ -45,8 +45,12 @@ def line_up(
     if reranker:
         if kind_of(reranker) != "reranker":
             raise UsageError(f"--reranker {reranker}: this model is a {kind_of(reranker)}", hint=f"--with {reranker}")
-        first = "BM25" if kind_of(base) == "reranker" else "base"
-        systems[f"{first} + reranker"] = reranker
+        retrieving = [  # the first of them does; see `train.ranking.rank_with_all`
+            name
+            for name, model in {**systems, TUNED: str(tuned)}.items()
+            if model != BM25 and kind_of(model) != "reranker"
+        ]
+        systems[f"{retrieving[0] if retrieving else 'BM25'} + reranker"] = reranker
     return {**systems, TUNED: str(tuned)}
 
 

@@ -39,6 +39,26 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def builds_of(record: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the builds that a run was trained on."""
+    told = [record.get("build_id"), *(build.get("build_id") for build in record.get("builds", ()))]
+    return list(dict.fromkeys(str(build_id) for build_id in told if build_id))
+
+
+def made_from(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs behind a run with these settings: its base model, guide or teacher, and what is behind those.
+
+    What they were trained on, the run has learned from too. Keys: as (base_model, guide or teacher), model, builds.
+    """
+    found = []
+    for role in ("base_model", "guide", "teacher"):
+        record = read_run(Path(str(settings[role]))) if settings.get(role) else None
+        if record:
+            found.append({"as": role, "model": settings[f"{role}_is"], "builds": builds_of(record)})
+            found += record.get("made_from", ())
+    return found
+
+
 def list_runs(folders: Iterable[Path]) -> list[Run]:
     """Return the runs among some folders, in their order. Each model is hashed: a gigabyte takes a second or two."""
     runs = []

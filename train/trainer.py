@@ -25,6 +25,7 @@ from train.recipe import JUDGE, MAX_TOKENS, Recipe
 from train.rows import Rows, TrainingSplit, rows_for
 from train.run_folder import checkpoints, finished_run, save_run, unfinished_folder
 from train.runs import RUN_FILE as RUN_FILE
+from train.runs import made_from
 from train.tasks import rows_of_all, without
 from train.validation import Validation, evaluator, hold_back, validation_of
 from train.watcher import watcher
@@ -40,9 +41,10 @@ _VALIDATIONS = 8  # a run, and one before it begins
 class TrainResult:
     """A trained model: its folder, whether this call trained it, and what `run.json` in the folder says.
 
-    `run` holds build_id (of the first build), builds (see `train.provenance`), settings, settings_id, versions,
-    environment, precision, device, prompts, steps, seconds, losses (a list of [step, loss]), tasks (name, rows, weight;
-    where there are several), validation (see `_validated`), files and model_sha256 (of what was saved).
+    `run` holds build_id (of the first build), builds (see `train.provenance`), made_from (see `train.runs`), settings,
+    settings_id, versions, environment, precision, device, prompts, steps, seconds, losses (a list of [step, loss]),
+    tasks (name, rows, weight; where there are several), validation (see `_validated`), files and model_sha256 (of what
+    was saved).
     """
 
     model: Path
@@ -116,8 +118,9 @@ def train(
             with quiet(), advice(recipe, out):
                 model, trained = _train(data, recipe, unfinished, progress if is_first() else silent)
                 builds = [dict(split.provenance) for split in splits]
-                told = {"build_id": build_ids[0], "builds": builds, "settings_id": settings_id, "settings": settings}
-                run = from_first(lambda: save_run(model, {**told, **trained}, unfinished, out))
+                told: dict[str, Any] = {"build_id": build_ids[0], "builds": builds, "made_from": made_from(settings)}
+                told |= {"settings_id": settings_id, "settings": settings, **trained}
+                run = from_first(lambda: save_run(model, told, unfinished, out))
         finally:
             if is_first() and unfinished.exists() and not checkpoints(unfinished):
                 shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,19 +5,19 @@ from pathlib import Path
 
 from train.evaluation import Ranking
 from train.held_out import HeldOut
-from train.runs import read_run
+from train.runs import builds_of, read_run
 from train.statistics import MIN_CHANGED_GROUPS
 
 _FEW_LABELS_OF_PEOPLE = 0.5
+_AS = {"base_model": "its base model", "guide": "a guide", "teacher": "a teacher"}
 
 
 def warnings(test: HeldOut, labelled: Ranking, models: Mapping[str, str]) -> tuple[str, ...]:
     """Return the warnings about a test set, its headline ranking, and the models (folder or hub name, by system)."""
     found = [
-        f"{name} was trained on another build ({', '.join(builds)}): test queries of this one may have been among its"
-        " training data"
+        f"{name} {how}: test queries of this one may have been among its training data"
         for name, model in models.items()
-        if (builds := _trained_on(model)) and test.build_id not in builds
+        for how in _elsewhere(model, test.build_id)
     ]
     if test.judges_of_both:
         found.append(
@@ -35,10 +35,19 @@ def warnings(test: HeldOut, labelled: Ranking, models: Mapping[str, str]) -> tup
     return tuple(found)
 
 
-def _trained_on(model: str) -> list[str]:
-    """Return the builds that a run was trained on; none for a model that is no run."""
+def _elsewhere(model: str, build_id: str) -> list[str]:
+    """Say how a model may have been trained on what a build tests with; nothing of one that is no run.
+
+    What is trained on several builds together leaves out what any of them tests with; so one of them is enough.
+    """
     run = read_run(Path(model))
     if run is None:
         return []
-    told = [run.get("build_id"), *(build.get("build_id") for build in run.get("builds", ()))]
-    return list(dict.fromkeys(str(build_id) for build_id in told if build_id))
+    builds = builds_of(run)
+    found = [f"was trained on another build ({', '.join(builds)})"] if builds and build_id not in builds else []
+    return found + [
+        f"was made from {source['model']} ({_AS[source['as']]}), which was trained on another build"
+        f" ({', '.join(source['builds'])})"
+        for source in run.get("made_from", ())
+        if build_id not in source["builds"]
+    ]
