@@ -1,5 +1,6 @@
 """Experiments over a build: many models, trained to be measured."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from train.ablation import Ablation
     from train.experiments import Estimate, Gain, MeasuredOn
     from train.learning_curve import LearningCurve
-    from train.sweep import Sweep
+    from train.sweep import Sweep, Tried
+    from train.sweep_file import Plan
 
 KindOption = Annotated[
     Literal["bi-encoder", "reranker", "multi-vector", "sparse"], typer.Option(help="What kind of model.")
@@ -189,16 +191,20 @@ def sweep(
     write_result(result_file(folder, "sweep", chosen.build_id), found)
     if not out.json(found):
         _print_sweep(out, found)
-        best = found.tried[0]
-        of_kind = "" if wanted.kind == "bi-encoder" else f" --kind {wanted.kind}"
-        several = f" --negatives {best.negatives}" if best.negatives > 1 else ""
-        out.next(
-            f"uncited train --policy {policy}{of_kind} --base-model {best.model} --loss {best.loss}"
-            f" --learning-rate {best.learning_rate:g}{several} --epochs {wanted.epochs:g}"
-            f" --batch-size {wanted.batch_size} --validation-share 0"
-        )
+        build = f" --build {chosen.build_id}" if build_id else ""
+        out.next(f"uncited train --policy {policy}{build} {_options_of_winner(wanted, found.tried[0])}")
     if plot:
         draw_sweep(found, plot)
+
+
+def _options_of_winner(plan: "Plan", best: "Tried") -> str:
+    """Write what makes `uncited train` train the very model that was measured on the test queries."""
+    given: dict[str, object] = {"kind": plan.kind} if plan.kind != "bi-encoder" else {}
+    given |= {"base-model": shlex.quote(best.model), "loss": best.loss, "learning-rate": best.learning_rate}
+    given |= {"negatives": best.negatives} if best.negatives > 1 else {}
+    given |= {"epochs": plan.epochs, "batch-size": plan.batch_size, "validation-share": 0}
+    given |= {"seed": plan.seed} if plan.seed else {}
+    return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
 def _numbers(given: str) -> tuple[int, ...]:

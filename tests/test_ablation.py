@@ -1,12 +1,14 @@
 """The label ablation and the sweep: what each arm is made of, what a plan may say, and both as they are typed."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cli import app
+from commands.experiments import _options_of_winner
 from store.builds import build_labels
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
@@ -19,11 +21,11 @@ from tests.test_experiments import nothing_trains as nothing_trains
 from tests.test_experiments import one_thread as one_thread
 from train.ablation import Ablation, ablation, labelled_by_people
 from train.arms import CERTIFIED, NAIVE, RANDOM, Triplet, arm_triplets, margin_filtered, read_material, split_of_arm
-from train.experiments import read_result
+from train.experiments import Estimate, read_result
 from train.held_out import read_held_out
 from train.recipe import Recipe
 from train.rows import read_training_split
-from train.sweep import Sweep, sweep
+from train.sweep import Sweep, Tried, sweep
 from train.sweep_file import Plan, read_plan, recipes
 from train.triplets import build
 
@@ -204,6 +206,16 @@ def test_too_few_queries_to_choose_by_are_said_to_be(store: Store, tmp_path: Pat
 
 
 # As they are typed
+
+
+def test_the_next_command_trains_the_model_that_won() -> None:
+    plan = Plan(models=("my models/base",), losses=("triplet",), learning_rates=(1.23456789e-5,), epochs=2, seed=3)
+    (tried,) = recipes(plan)
+    best = Tried(tried.base_model, tried.loss, tried.learning_rate, 1, Estimate(0.5, None, None), 0.5, 1.0)
+    said = shlex.split(_options_of_winner(plan, best))
+    given = {name[2:].replace("-", "_"): value for name, value in zip(said[::2], said[1::2], strict=True)}
+    trained = {name: type(getattr(tried, name))(value) for name, value in given.items()}
+    assert Recipe(**trained).complete() == tried
 
 
 @pytest.mark.slow
