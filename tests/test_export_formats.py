@@ -310,9 +310,8 @@ def loaders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def module(file: Path, **stubs: object) -> ModuleType:
     """Run one file of a package, without what it imports from its own package; `stubs` stand for that."""
-    source = "\n".join(
-        line for line in file.read_text("utf-8").splitlines() if not line.startswith(("from .", "from llama_index"))
-    )
+    own = ("from .", "from llama_index", "from colbert", "from utility", "import ujson")
+    source = "\n".join(line for line in file.read_text("utf-8").splitlines() if not line.startswith(own))
     made = ModuleType(file.stem)
     made.__dict__.update(stubs)
     sys.modules[file.stem] = made
@@ -323,9 +322,9 @@ def module(file: Path, **stubs: object) -> ModuleType:
 @pytest.mark.slow
 def test_their_own_loaders_read_what_is_exported(graded: tuple[Store, Build], loaders: Path, tmp_path: Path) -> None:
     store, made = graded
-    formats = ("beir", "flagembedding", "llamaindex", "pylate", "tevatron-passages", "grouped")
+    formats = ("beir", "flagembedding", "llamaindex", "pylate", "tevatron-passages", "colbert", "grouped")
     for format in formats:
-        scores = "labels" if format in ("flagembedding", "pylate") else None
+        scores = "labels" if format in ("flagembedding", "pylate", "colbert") else None
         export(store, made, tmp_path / format, format=format, scores=scores)  # type: ignore[arg-type]
     grouped = {row["anchor"]: row for row in lines(tmp_path / "grouped" / "train.jsonl")}
     _beir(loaders, tmp_path / "beir", grouped)
@@ -333,6 +332,7 @@ def test_their_own_loaders_read_what_is_exported(graded: tuple[Store, Build], lo
     _llamaindex(loaders, tmp_path / "llamaindex", grouped)
     _pylate(loaders, tmp_path / "pylate", grouped)
     _tevatron(loaders, tmp_path / "tevatron-passages", grouped)
+    _colbert(loaders, tmp_path / "colbert", grouped)
 
 
 def _beir(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
@@ -404,3 +404,19 @@ def _tevatron(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
         found = process(row)
         assert set(found["positives"]) == set(grouped[found["query"]]["pos"])
         assert set(found["negatives"]) == set(grouped[found["query"]]["neg"])
+
+
+def _colbert(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
+    said: dict[str, object] = {"print_message": lambda *_: None}
+    reading = module(loaders / "colbert/evaluation/loaders.py", **said)
+    examples = module(loaders / "colbert/data/examples.py", ujson=json, **said).Examples
+    queries = reading.load_queries(str(folder / "queries.tsv"))
+    passages = reading.load_collection(str(folder / "collection.tsv"))
+    triples = examples.cast(str(folder / "triples.train.jsonl"), nway=4).tolist()
+    found = {(queries[query], passages[first]) for query, (first, _), *_ in triples}
+    assert found == {(anchor, positive) for anchor, row in grouped.items() for positive in row["pos"]}
+    for query, *scored in triples:
+        (_, *negatives), (score, *others) = zip(*scored, strict=True)
+        assert len(negatives) == 3
+        assert {passages[number] for number in negatives} <= set(grouped[queries[query]]["neg"])
+        assert score > max(others)
