@@ -22,6 +22,7 @@ from store.reviews import Review, add_reviews, current_reviews, find_pairs
 _COMPLAINTS_SHOWN = 20
 _LONGEST_CELL = 2**24  # characters; Python's csv stops at 2**17 by itself, and chunks may be longer
 _SHOWN = 60  # characters of a value in a complaint
+_FIRST_YEAR, _LAST_YEAR = 1970, 2100
 
 
 def _moment(value: object) -> datetime:
@@ -30,9 +31,12 @@ def _moment(value: object) -> datetime:
         moment = datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         raise ValueError("is no ISO 8601 time, such as 2026-03-01T10:00:00Z") from error
+    if not _FIRST_YEAR <= moment.year < _LAST_YEAR:
+        raise ValueError(f"is not between {_FIRST_YEAR} and {_LAST_YEAR}")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+_Text = Annotated[str, StringConstraints(min_length=1)]  # with any constraint, pydantic refuses half characters
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -41,12 +45,12 @@ class _Row(BaseModel):
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
-    query: str = Field(min_length=1, validation_alias=AliasChoices("query", "query_id"))
-    chunk: str = Field(min_length=1, validation_alias=AliasChoices("chunk", "chunk_id"))
+    query: _Text = Field(validation_alias=AliasChoices("query", "query_id"))
+    chunk: _Text = Field(validation_alias=AliasChoices("chunk", "chunk_id"))
     label: _Name
     reviewer: _Name | None = None
     time: Annotated[datetime, BeforeValidator(_moment)] | None = None
-    note: str | None = None
+    note: _Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         if content.strip():
             try:
                 value = json.loads(content)
+            except RecursionError:
+                yield line, "not JSON that can be read: nested too deeply"
             except ValueError as error:
                 yield line, f"not JSON: {error}"
             else:

@@ -189,6 +189,20 @@ def test_bad_json_lines_are_named(store: Store, policy: Policy, tmp_path: Path) 
     assert reviews(store) == []
 
 
+def test_values_that_no_database_could_hold_are_named(store: Store, policy: Policy, tmp_path: Path) -> None:
+    good = {"query": "q1", "chunk": "q1-c2", "label": "answers", "reviewer": "eva"}
+    odd = [{"note": "\ud800"}, {"time": "0001-01-01T00:00:00+14:00"}, {"time": "2100-01-01"}]
+    rows = [*(json.dumps(good | more) for more in odd), '{"query": ' + "[" * 100_000]
+    file = written(tmp_path, "\n".join(rows), "labels.jsonl")
+    with pytest.raises(InvalidDataError) as error:
+        import_reviews(store, policy, file)
+    said = ("unicode", "is not between 1970 and 2100", "is not between 1970 and 2100", "nested too deeply")
+    for line, (found, expected) in enumerate(zip(complaints(error, file), said, strict=True), start=1):
+        assert found.startswith(f"{line}: ")
+        assert expected in found
+    assert reviews(store) == []
+
+
 def test_a_log_id_that_stood_for_several_texts_is_ambiguous_unless_one_was_put_forward(
     store: Store, policy: Policy, tmp_path: Path
 ) -> None:
