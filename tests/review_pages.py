@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from labeling import local_argilla
-from labeling.argilla_client import connect_as
 from labeling.local_argilla import Server
 from labeling.review_dataset import Dataset, ensure_dataset, write_records
 from labeling.review_layout import EarlierAnswer, Stream, record
@@ -98,12 +97,6 @@ class Browsing:
             self.page.mouse.move(720, 870)
             self.page.wait_for_timeout(700)  # what the pointer had lit up fades
             self.page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-@pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    """The owner's connection."""
-    return connect_as(argilla_server.url, argilla_server.api_key)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A small log with candidates and judgments, for the tests of reviewing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -162,20 +163,33 @@ def large_log(queries: int, chunks: int) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-@pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, argilla_server.api_key)
+@contextmanager
+def connected(server: Server, reviewer: str | None = None) -> Iterator["Argilla"]:
+    """Connect as the owner, or as the reviewer of that name, for the length of the block."""
+    key = local_argilla.add_user(server.home, reviewer).api_key if reviewer else server.api_key
+    client = connect_as(server.url, key)
+    with closing(client.http_client):
+        yield client
 
 
 @pytest.fixture
-def ana(argilla_server: Server) -> "Argilla":
+def client(argilla_server: Server) -> Iterator["Argilla"]:
+    """The owner's connection."""
+    with connected(argilla_server) as owner:
+        yield owner
+
+
+@pytest.fixture
+def ana(argilla_server: Server) -> Iterator["Argilla"]:
     """A reviewer, signed in as herself."""
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
+    with connected(argilla_server, "ana") as reviewer:
+        yield reviewer
 
 
 @pytest.fixture
-def bob(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "bob").api_key)
+def bob(argilla_server: Server) -> Iterator["Argilla"]:
+    with connected(argilla_server, "bob") as reviewer:
+        yield reviewer
 
 
 def on_server(client: "Argilla", policy: Policy) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -226,7 +227,9 @@ def test_the_review_commands_trust_their_own_servers_certificate(tls_server: tup
     found = reach(server.home)
     assert found is not None
     assert (found.url, found.username, found.workspace) == (server.url, "owner", "uncited")
-    assert call(connect(server.home), "GET", "/api/v1/me")["role"] == "owner"
+    client = connect(server.home)
+    with closing(client.http_client):
+        assert call(client, "GET", "/api/v1/me")["role"] == "owner"
     assert local_argilla.add_user(server.home, "ann").role == "annotator"
 
 

@@ -1,13 +1,13 @@
 """Conflicts through a real Argilla: what an adjudicator is shown, and that nothing settled is asked again."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labeling import local_argilla
-from labeling.argilla_client import call, connect_as
+from labeling.argilla_client import call
 from labeling.conflicts import push_conflicts
 from labeling.local_argilla import Server
 from labeling.review_dataset import find_dataset, read_records
@@ -21,21 +21,17 @@ from store.policies import Policy
 from store.progress import silent
 from store.reviews import Review, add_reviews
 from store.workspace import ReviewSettings
-from tests.reviewing import POLICY, TARGETED_ONLY, fill, judge, pair
+from tests.reviewing import POLICY, TARGETED_ONLY, connected, fill, judge, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
 
 
 @pytest.fixture
-def client(argilla_server: Server) -> "Argilla":
-    return connect_as(argilla_server.url, argilla_server.api_key)
-
-
-@pytest.fixture
-def eve(argilla_server: Server) -> "Argilla":
+def eve(argilla_server: Server) -> Iterator["Argilla"]:
     """The adjudicator, signed in as herself."""
-    return connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "eve").api_key)
+    with connected(argilla_server, "eve") as adjudicator:
+        yield adjudicator
 
 
 def _policy(request: pytest.FixtureRequest) -> Policy:

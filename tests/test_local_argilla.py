@@ -70,6 +70,7 @@ def test_a_review_round_through_the_sdk(argilla_server: Server) -> None:
     (response,) = answered.responses["label"]
     assert response.value == "no"
     assert str(response.user_id) == ask(argilla_server, "GET", "/me", key=ann.api_key)["id"]
+    owner.http_client.close()
 
 
 def test_up_twice_is_one_server_and_down_stops_it(argilla_home: Path) -> None:

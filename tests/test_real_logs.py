@@ -3,12 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labeling import local_argilla
-from labeling.argilla_client import connect_as
 from labeling.judge import judge_candidates
 from labeling.local_argilla import Server
 from labeling.policies import load_policy
@@ -25,13 +23,16 @@ from store.labels import labelled_candidates
 from store.policies import Policy, add_policy
 from store.workspace import JudgeSettings
 from tests.judge_stub import Call, Response, labelled, serving
-from tests.reviewing import TARGETED_ONLY
+from tests.reviewing import TARGETED_ONLY, connected
 from train import trainer
 from train.export import export
 from train.recipe import Recipe
 from train.rows import read_training_split
 from train.statistics import clopper_pearson
 from train.triplets import build
+
+if TYPE_CHECKING:
+    from argilla import Argilla
 
 POLICY = """\
 name: real-logs
@@ -73,6 +74,7 @@ def scripted_judge(call: Call) -> Response:
 def test_real_logs_become_triplets_that_people_have_checked(
     real_logs: Path,
     argilla_server: Server,
+    client: "Argilla",
     store: Store,
     minilm: str,
     tmp_path: Path,
@@ -100,14 +102,13 @@ def test_real_logs_become_triplets_that_people_have_checked(
         assert len(stub.calls) == judged.judged, "nothing is asked twice"
 
     answers = reviews_from_grades(store, policy, grades)
-    owner = connect_as(argilla_server.url, argilla_server.api_key)
-    pushed = push_reviews(store, policy, owner, TARGETED_ONLY)
+    pushed = push_reviews(store, policy, client, TARGETED_ONLY)
     assert pushed.new == judged.judged
-    assert push_reviews(store, policy, owner, TARGETED_ONLY).unchanged == pushed.new
-    reviewer = local_argilla.add_user(argilla_server.home, "nist")
-    assert submit_reviews(connect_as(argilla_server.url, reviewer.api_key), policy, answers) == len(answers)
-    assert pull_reviews(store, policy, owner, TARGETED_ONLY).new == len(answers)
-    assert pull_reviews(store, policy, owner, TARGETED_ONLY).new == 0
+    assert push_reviews(store, policy, client, TARGETED_ONLY).unchanged == pushed.new
+    with connected(argilla_server, "nist") as reviewer:
+        assert submit_reviews(reviewer, policy, answers) == len(answers)
+    assert pull_reviews(store, policy, client, TARGETED_ONLY).new == len(answers)
+    assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 0
 
     built = build(store, policy)
     manifest = export(store, built.build, tmp_path / "export")

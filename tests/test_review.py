@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import pytest
 
-from labeling import local_argilla
 from labeling.argilla_client import RefusedError, call, connect, connect_as, workspace_id
 from labeling.local_argilla import Server
 from labeling.review import review_status, submit_reviews
@@ -30,7 +29,7 @@ from store.policies import Policy
 from store.progress import silent
 from store.reviews import pairs_to_review
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, make_dataset
-from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, on_server, pair
+from tests.reviewing import LOG, POLICY, TARGETED_ONLY, connected, dataset_of, fill, judge, on_server, pair
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -306,16 +305,16 @@ class TestPull:
         self, store: Store, policy: Policy, client: "Argilla", argilla_server: Server
     ) -> None:
         name = f"zoe-{uuid4().hex[:8]}"
-        zoe = connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, name).api_key)
-        push_reviews(store, policy, client, TARGETED_ONLY)
-        submit_reviews(zoe, policy, {pair(1, 2): "related"})
-        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
-        user = call(zoe, "GET", "/api/v1/me")["id"]
-        call(client, "PATCH", f"/api/v1/users/{user}", json={"username": f"{name}-smith"})
-        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 0
-        assert [row["reviewer"] for row in reviews(store)] == [name]
-        submit_reviews(zoe, policy, {pair(1, 3): "related"})
-        assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
+        with connected(argilla_server, name) as zoe:
+            push_reviews(store, policy, client, TARGETED_ONLY)
+            submit_reviews(zoe, policy, {pair(1, 2): "related"})
+            assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
+            user = call(zoe, "GET", "/api/v1/me")["id"]
+            call(client, "PATCH", f"/api/v1/users/{user}", json={"username": f"{name}-smith"})
+            assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 0
+            assert [row["reviewer"] for row in reviews(store)] == [name]
+            submit_reviews(zoe, policy, {pair(1, 3): "related"})
+            assert pull_reviews(store, policy, client, TARGETED_ONLY).new == 1
 
     def test_edited_foreign_and_deleted_records_are_reported_and_not_taken(
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla"
@@ -423,7 +422,9 @@ class TestConnect:
         assert error.value.hint == "uncited argilla up"
 
     def test_the_running_server_of_the_workspace_is_used(self, argilla_server: Server) -> None:
-        assert connect(argilla_server.home).api_url == argilla_server.url
+        client = connect(argilla_server.home)
+        client.http_client.close()
+        assert client.api_url == argilla_server.url
 
     def test_the_environment_names_another_server(
         self, argilla_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -432,7 +433,9 @@ class TestConnect:
         with pytest.raises(UsageError, match="ARGILLA_API_KEY is not"):
             connect(tmp_path)
         monkeypatch.setenv("ARGILLA_API_KEY", argilla_server.api_key)
-        assert connect(tmp_path).api_url == argilla_server.url
+        client = connect(tmp_path)
+        client.http_client.close()
+        assert client.api_url == argilla_server.url
 
     def test_a_wrong_key_is_refused_and_not_printed(self, argilla_server: Server) -> None:
         with pytest.raises(RefusedError, match="does not know this API key") as error:

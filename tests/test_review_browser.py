@@ -20,7 +20,6 @@ from store.policies import Example, Policy
 from store.workspace import ReviewSettings
 from tests.review_pages import Browsing, put, some_pair
 from tests.review_pages import browsing as browsing
-from tests.review_pages import client as client
 from tests.review_pages import signed_in as signed_in
 from tests.reviewing import LOG, POLICY, fill, judge, pair
 

@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from labeling.argilla_client import call, connect_as
-from labeling.local_argilla import Server
+from labeling.argilla_client import call
 from labeling.review import review_status, submit_reviews
 from labeling.review_layout import ENCODED_BY, QUEUE, VECTOR
 from labeling.review_pull import PullResult, pull_reviews
@@ -151,11 +150,10 @@ class TestOverlap:
         assert pair(1, 2) in waiting_for(bob, policy), "and it is back in the queue"
 
     def test_an_argilla_that_keeps_its_number_gets_along_with_it_and_the_push_says_what_to_do(
-        self, store: Store, policy: Policy, client: "Argilla", argilla_server: Server
+        self, store: Store, policy: Policy, client: "Argilla", monkeypatch: pytest.MonkeyPatch
     ) -> None:
         push_reviews(store, policy, client, TARGETED_ONLY)
-        older = connect_as(argilla_server.url, argilla_server.api_key)
-        asked = older.http_client.request
+        asked = client.http_client.request
 
         def request(method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401
             import httpx
@@ -164,9 +162,9 @@ class TestOverlap:
             refusal = {"code": "update_distribution_with_existing_responses", "message": "not any more"}
             return httpx.Response(422, json=refusal) if method == "PATCH" else asked(method, path, **arguments)
 
-        older.http_client.request = request
+        monkeypatch.setattr(client.http_client, "request", request)
         thrice = TARGETED_ONLY.model_copy(update={"overlap": Overlap(targeted=3, audit=1)})
-        (problem,) = push_reviews(store, policy, older, thrice).problems
+        (problem,) = push_reviews(store, policy, client, thrice).problems
         assert "asks 1 of the 3 people" in problem
         assert f"delete the dataset {dataset_of(client, policy).name}" in problem
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from labeling import local_argilla
-from labeling.argilla_client import call, connect_as
+from labeling.argilla_client import call
 from labeling.local_argilla import Server
 from labeling.review import submit_reviews
 from labeling.review_dataset import ensure_dataset, find_dataset, read_records, write_records
@@ -27,7 +27,7 @@ from store.policies import Policy
 from store.progress import silent
 from store.reviews import pairs_to_review
 from store.workspace import ReviewSettings
-from tests.reviewing import POLICY, fill, judge, large_log
+from tests.reviewing import POLICY, connected, fill, judge, large_log
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -140,11 +140,10 @@ def test_a_push_killed_at_random_moments_ends_as_an_undisturbed_one(
 
 @pytest.mark.slow
 def test_a_pull_killed_at_random_moments_loses_and_doubles_nothing(
-    argilla_server: Server, client: "Argilla", tmp_path: Path
+    argilla_server: Server, client: "Argilla", ana: "Argilla", tmp_path: Path
 ) -> None:
     path = tmp_path / "uncited.duckdb"
     policy = prepared(path)
-    ana = connect_as(argilla_server.url, local_argilla.add_user(argilla_server.home, "ana").api_key)
     with Store(path) as store:
         push_reviews(store, policy, client, SETTINGS)
         answers = {p.pair_id: "related" for p in pairs_to_review(store, policy)[:300]}
@@ -171,8 +170,8 @@ def test_a_request_that_is_still_under_way_makes_no_duplicates(
             record(pair, order=order, stream="targeted", label_question_id=dataset.label_question_id)
             for order, pair in enumerate(pairs_to_review(store, policy))
         ]
-    clients = [connect_as(argilla_server.url, argilla_server.api_key) for _ in range(3)]
-    with ThreadPoolExecutor() as pool:
+    with ExitStack() as connections, ThreadPoolExecutor() as pool:
+        clients = [connections.enter_context(connected(argilla_server)) for _ in range(3)]
         refused = list(pool.map(lambda c: write_records(c, dataset, made, silent), clients))
     assert refused == [[], [], []]
     found = [r["external_id"] for r in read_records(client, dataset, silent)]

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,9 +120,10 @@ def _answer_as_reviewer(workspace: Workspace, say: Say) -> None:
         pairs = pairs_to_review(store, policy)
     shown, left = {pair.pair_id for pair in pairs}, _left_open(pairs)
     reviewer = local_argilla.add_user(workspace.argilla_home, REVIEWER)
-    client = connect_as(server.url, reviewer.api_key)
     given = {pair: label for pair, label in answers.items() if pair in shown - left}
-    submitted = submit_reviews(client, policy, given)
+    client = connect_as(server.url, reviewer.api_key)
+    with closing(client.http_client):
+        submitted = submit_reviews(client, policy, given)
     say(f"\n# Answer as the reviewer {REVIEWER!r} through Argilla's API, from labels/{POLICY}.csv")
     say(f"{submitted} answers submitted, {len(given) - submitted} had been before; {len(left)} stay open for you")
 
@@ -203,7 +205,9 @@ def _finish(workspace: Workspace, *, keep_argilla: bool, say: Say) -> None:
     if server:
         say("\n# Your turn")
         visitor = local_argilla.add_user(workspace.argilla_home, VISITOR)
-        queue = required_dataset(connect_as(server.url, visitor.api_key), policy).url
+        client = connect_as(server.url, visitor.api_key)
+        with closing(client.http_client):
+            queue = required_dataset(client, policy).url
         say(f"Argilla waits with the candidates of {LEFT_OPEN} questions that nobody has answered, at")
         say(queue)
         say(f"Sign in as {visitor.username} with the password {visitor.password}")
