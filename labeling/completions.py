@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from labeling.answers import cost_usd
@@ -264,7 +264,7 @@ class _Asker:
                 raise asyncio.CancelledError from error
         if name not in self._counted:
             self._counted.add(name)
-            self.spent.count(known, known=True)
+            self.spent.count(_priced(known, self._asked.price), known=True)
         return _text_of(known)
 
     def interrupt(self) -> None:
@@ -384,7 +384,7 @@ def _completion(reply: Reply, price: Price | None) -> Completion:
     elif not text:
         error = "malformed"
     return Completion(
-        text=text,
+        text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair can be sent on to nobody
         error=error,
         model=reply.model,
         prompt_tokens=reply.prompt_tokens,
@@ -393,6 +393,14 @@ def _completion(reply: Reply, price: Price | None) -> Completion:
         cost_usd=cost_usd(price, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens),
         replied_at=reply.replied_at,
     )
+
+
+def _priced(completion: Completion, price: Price | None) -> Completion:
+    """Price a reply that was kept before its price was known."""
+    if completion.cost_usd is not None:
+        return completion
+    tokens = (completion.prompt_tokens, completion.cached_tokens, completion.completion_tokens)
+    return replace(completion, cost_usd=cost_usd(price, *tokens))
 
 
 def _text_of(completion: Completion) -> str:

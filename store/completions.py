@@ -65,12 +65,16 @@ class CompletionFile:
 
         Raises:
             InvalidDataError: a line is no reply.
+            UsageError: the file cannot be read.
         """
         self.file = file
         self._known: dict[str, Completion] = {}
         self._whole_bytes = 0
         self._stream: IO[bytes] | None = None
-        content = file.read_bytes() if file.exists() else b""
+        try:
+            content = file.read_bytes() if file.exists() else b""
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from error
         for number, line in enumerate(content.splitlines(keepends=True), start=1):
             if not line.endswith(b"\n"):
                 break

@@ -156,6 +156,24 @@ def test_a_budget_is_never_crossed_and_the_same_run_goes_on(store: Store, judge_
     assert len(stub.calls) == 20
 
 
+def test_a_reply_that_was_paid_for_before_its_price_was_known_is_priced_later(
+    store: Store, judge_stub: Serving, file: Path
+) -> None:
+    stub = judge_stub(echo)
+    _, spent = ask_all(store, asked_at(stub.url), file, "a")
+    assert spent.cost_usd is spent.total_cost_usd is None
+    _, spent = ask_all(store, asked_at(stub.url, PRICES), file, "a")
+    assert (spent.cost_usd, spent.total_cost_usd) == (0, pytest.approx(540 * 100 / 1e6))
+    assert len(stub.calls) == 1
+
+
+def test_half_a_surrogate_pair_in_a_reply_can_be_sent_on(store: Store, judge_stub: Serving, file: Path) -> None:
+    stub = judge_stub(lambda call: completion("half \ud83d of it"))
+    (said,), _ = ask_all(store, asked_at(stub.url), file, "a")
+    assert said == "half ? of it"
+    assert ask_all(store, asked_at(stub.url), file, said)[0] == [said]
+
+
 def test_a_budget_needs_a_price(store: Store, judge_stub: Serving, file: Path) -> None:
     with pytest.raises(UsageError, match=r'\[prices\."m"\]'):
         ask_all(store, asked_at(judge_stub(echo).url), file, "a", budget=1.0)
@@ -243,6 +261,12 @@ def test_a_damaged_line_is_named(file: Path) -> None:
         file.write_text(lines[0] + damaged + lines[1])
         with pytest.raises(InvalidDataError, match=r"replies.jsonl:2 is no reply"):
             CompletionFile(file)
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
+    file.mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"cannot read .*replies.jsonl: Is a directory"):
+        CompletionFile(file)
 
 
 # Kill it
