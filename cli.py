@@ -45,45 +45,56 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(workspace.init)
-app.command()(workspace.schema)
-app.command("import")(intake.import_)
-app.add_typer(policy.app, name="policy")
-app.command()(mining.mine)
-app.command()(synthesis.synthesize)
-app.add_typer(judge.app, name="judge")
+_START = "Start here"
+_CANDIDATES = "From logs to candidates"
+_LABELS = "From candidates to labels"
+_MODELS = "From labels to models"
+_WORTH = "What it is worth"
+_EVIDENCE = "What stands behind it"
+
+for start in (workspace.init, workspace.status, workspace.demo):
+    app.command(rich_help_panel=_START)(start)
+
+app.command(rich_help_panel=_CANDIDATES)(workspace.schema)
+app.command("import", rich_help_panel=_CANDIDATES)(intake.import_)
+app.add_typer(policy.app, name="policy", rich_help_panel=_CANDIDATES)
+app.command(rich_help_panel=_CANDIDATES)(mining.mine)
+app.command(rich_help_panel=_CANDIDATES)(synthesis.synthesize)
+
+app.add_typer(judge.app, name="judge", rich_help_panel=_LABELS)
 for report in (judge_reports.show, judge_reports.costs, judge_reports.compare, judge_reports.calibrate):
     judge.app.command()(report)
 judge.app.add_typer(judge_batch.app, name="batch")
-app.command()(judge.triage)
-app.command()(monitoring.monitor)
-app.add_typer(argilla.app, name="argilla")
+app.command(rich_help_panel=_LABELS)(judge.triage)
+app.add_typer(argilla.app, name="argilla", rich_help_panel=_LABELS)
 review.app.command()(reviewers.agreement)
 review.app.command()(reviewers.conflicts)
 review.app.command()(reviewers.terminal)
 review.app.command("next")(spending.next_)
 review.app.command()(spending.suspicious)
-app.add_typer(review.app, name="review")
-app.add_typer(audit.app, name="audit")
-app.command()(audit.certify)
-app.command()(training.build)
-app.command()(exporting.export)
-app.command()(training.train)
-app.command()(runs.runs)
-app.command("push-model")(runs.push_model)
-app.command()(evaluating.evaluate)
-app.command()(evaluating.gate)
-app.command("learning-curve")(experiments.learning_curve)
-app.command()(experiments.ablation)
-app.command()(experiments.sweep)
-app.command()(answers.answers)
-app.command()(reporting.report)
-app.command()(lineage.lineage)
-app.command()(build_diff.diff)
-app.command()(verification.verify)
-app.command()(forgetting.forget)
-app.command()(workspace.status)
-app.command()(workspace.demo)
+app.add_typer(review.app, name="review", rich_help_panel=_LABELS)
+app.add_typer(audit.app, name="audit", rich_help_panel=_LABELS)
+app.command(rich_help_panel=_LABELS)(audit.certify)
+
+app.command(rich_help_panel=_MODELS)(training.build)
+app.command(rich_help_panel=_MODELS)(exporting.export)
+app.command(rich_help_panel=_MODELS)(training.train)
+app.command(rich_help_panel=_MODELS)(runs.runs)
+app.command("push-model", rich_help_panel=_MODELS)(runs.push_model)
+
+app.command(rich_help_panel=_WORTH)(evaluating.evaluate)
+app.command(rich_help_panel=_WORTH)(evaluating.gate)
+app.command("learning-curve", rich_help_panel=_WORTH)(experiments.learning_curve)
+app.command(rich_help_panel=_WORTH)(experiments.ablation)
+app.command(rich_help_panel=_WORTH)(experiments.sweep)
+app.command(rich_help_panel=_WORTH)(answers.answers)
+app.command(rich_help_panel=_WORTH)(reporting.report)
+app.command(rich_help_panel=_WORTH)(monitoring.monitor)
+
+app.command(rich_help_panel=_EVIDENCE)(lineage.lineage)
+app.command(rich_help_panel=_EVIDENCE)(build_diff.diff)
+app.command(rich_help_panel=_EVIDENCE)(verification.verify)
+app.command(rich_help_panel=_EVIDENCE)(forgetting.forget)
 
 
 def main() -> None:

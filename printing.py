@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,9 @@ from rich.tree import Tree
 
 from labeling.untrusted_text import visible
 from store.errors import UserError
+
+_USUAL_WORD = 20  # letters; a longer word, such as an id or a path, may be cut
+_COMMAND = ("Next: ", "Try:   ")
 
 
 class Branch(NamedTuple):
@@ -45,6 +49,7 @@ class Output:
         self.quiet = quiet
         self.console = Console(highlight=False)
         self.notes = Console(stderr=True, highlight=False)
+        self._bar: Bar | None = None
 
     def json(self, value: object) -> bool:
         """Print `value` as JSON where JSON was asked for, and tell whether that was so."""
@@ -54,18 +59,33 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print one line of a result; square brackets in it stay what they are."""
-        self.console.print(visible(text), markup=False, soft_wrap=True)
+        self._print(self.console, text)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table; numbers stand to the right."""
+        """Print a table; numbers stand to the right.
+
+        Where the screen is too narrow for whole words it goes without lines; where that is not enough, each value
+        has a line of its own.
+        """
         cells = [[_cell(value) for value in row] for row in rows]
-        table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
-        for index, column in enumerate(columns):
-            numeric = bool(cells) and all(isinstance(row[index][1], int | float | None) for row in cells)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-        for row in cells:
-            table.add_row(*(escape(visible(text)) for text, _ in row))
-        self.console.print(table)
+        if title:
+            self._print(self.console, title if cells else f"{title}: none", style="bold")
+        texts = [[visible(text) for text, _ in row] for row in cells]
+        numeric = [all(isinstance(row[index][1], int | float | None) for row in cells) for index in range(len(columns))]
+        lines: dict[str, Any] = {}
+        widths = _widths(columns, texts, numeric, self.console.width - 3 * len(columns) - 1)
+        if not widths:
+            lines = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
+            widths = _widths(columns, texts, numeric, self.console.width - 2 * len(columns) + 2)
+        if not widths:
+            self._one_value_a_line(columns, texts)
+        elif texts:
+            table = Table(header_style="bold", **lines)
+            for column, width, number in zip(columns, widths, numeric, strict=True):
+                table.add_column(column, justify="right" if number else "left", overflow="fold", width=width)
+            for row in texts:
+                table.add_row(*map(Text, row))
+            self.console.print(table)
 
     def tree(self, root: Branch) -> None:
         """Print a tree; square brackets in its texts stay what they are."""
@@ -75,21 +95,40 @@ class Output:
                 grow(tree.add(Text(visible(inner.text))), inner)
             return tree
 
+        self._rest()
         self.console.print(grow(Tree(Text(visible(root.text))), root))
 
     def note(self, text: str) -> None:
         """Say something besides the result."""
         if not self.quiet and not self.as_json:
-            self.notes.print(visible(text), markup=False, soft_wrap=True, style="dim")
+            self._print(self.notes, text, style="dim")
 
     def next(self, *commands: str) -> None:
-        """Name the commands that usually come next."""
-        for command in commands:
+        """Name the commands that usually come next, each on a line that can be copied."""
+        for command in dict.fromkeys(commands):
             self.note(f"Next: {_in_this_workspace(command)}")
 
     def progress(self) -> "Bar":
         """Return a progress bar; it draws nothing unless a person is watching."""
-        return Bar(self.notes, hidden=self.quiet or self.as_json)
+        self._bar = Bar(self.notes, hidden=self.quiet or self.as_json)
+        return self._bar
+
+    def _one_value_a_line(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        for number, row in enumerate(rows):
+            grid = Table.grid("", "", padding=(0, 2))
+            if number:
+                grid.add_row()
+            for column, text in zip(columns, row, strict=True):
+                grid.add_row(Text(column, style="bold"), Text(text, overflow="fold"))
+            self.console.print(grid)
+
+    def _print(self, console: Console, text: str, style: str = "") -> None:
+        self._rest()
+        _print(console, text, style)
+
+    def _rest(self) -> None:
+        if self._bar:
+            self._bar.rest()  # or it would be drawn over what is printed
 
 
 class Bar:
@@ -124,12 +163,21 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave the last state on the screen."""
+        self.rest()
+
+    def rest(self) -> None:
+        """Leave the last state on the screen, for something else to be printed; the next stretch draws anew."""
+        self._end_stretch()
         self._rich.stop()
+        for task in self._rich.task_ids:
+            self._rich.remove_task(task)
 
     def start(self, description: str, total: int | None) -> None:
-        """Begin a new stretch of work."""
+        """Begin a new stretch of work; one without a step is not shown."""
+        self._end_stretch()
         self._description, self._total, self._done = description, total, 0
-        self._task = self._rich.add_task(description, total=total, note="")
+        self._rich.start()
+        self._task = self._rich.add_task(description, total=total, note="", visible=total != 0)
         if self._lines:
             self._lines.print(f"{description} ...", markup=False)
             self._last_line = time.monotonic()
@@ -143,6 +191,12 @@ class Bar:
             self._last_line = time.monotonic()
             of = f" of {self._total}" if self._total else ""
             self._lines.print(f"{self._description}: {self._done}{of} {note}", markup=False)
+
+    def _end_stretch(self) -> None:
+        """Of a stretch whose length nobody knew, say how long it was."""
+        if self._task is not None and self._total is None:
+            self._rich.update(self._task, total=self._done, visible=self._done > 0)
+        self._task = None
 
 
 def plain(value: object) -> object:
@@ -170,10 +224,9 @@ def fail(error: UserError, *, as_json: bool) -> NoReturn:
         sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
         console = Console(stderr=True, highlight=False)
-        console.print("Error:", style="bold red", end=" ")
-        console.print(visible(error.message), markup=False, soft_wrap=True)
+        _print(console, error.message, before="Error: ")
         if hint:
-            console.print(f"Try:   {visible(hint)}", markup=False, soft_wrap=True)
+            _print(console, f"Try:   {hint}")
     sys.exit(error.exit_code)
 
 
@@ -201,6 +254,35 @@ def relative(path: Path) -> str:
         return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
     except (OSError, ValueError):
         return str(path)
+
+
+def _print(console: Console, text: str, style: str = "", before: str = "") -> None:
+    """Print a text as it is; a line of prose is broken between words, where a terminal would break it within one.
+
+    What is taken up by something else stays whole: what is piped, a command, a text with an address or a long id.
+    """
+    shown = Text.assemble((before, "bold red"), (visible(text), style))
+    whole = "\n" in text or text.startswith(_COMMAND) or max(map(len, text.split()), default=0) > console.width
+    console.print(shown, soft_wrap=whole or not console.is_terminal)
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], space: int
+) -> list[int] | None:
+    """Share a width among columns: None where a column's name, a number or a word of usual length would be cut."""
+    widths, wanted = [], []
+    for index, (column, number) in enumerate(zip(columns, numeric, strict=True)):
+        texts = [row[index] for row in rows]
+        words = [word for text in texts for word in ([text] if number else text.split())]
+        longest = max(map(cell_len, words), default=0)
+        widths.append(max(*map(cell_len, column.split()), longest if number else min(longest, _USUAL_WORD)))
+        wanted.append(max(cell_len(line) for text in (column, *texts) for line in text.split("\n")))
+    spare = space - sum(widths)
+    while spare > 0 and (narrow := [index for index, width in enumerate(widths) if width < wanted[index]]):
+        for index in narrow[:spare]:
+            widths[index] += 1
+        spare -= len(narrow)
+    return widths if spare >= 0 else None
 
 
 def _cell(value: object) -> tuple[str, object]:

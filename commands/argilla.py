@@ -80,7 +80,7 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
     if out.json({"argilla": reached, "source": source, "warning": warning}):
         return
     if not reached:
-        out.line("not running")
+        out.line("Not running")
         out.next("uncited argilla up")
         return
     out.line(f"{reached.url} ({source}): Argilla {reached.version}, as {reached.username} ({reached.role})")

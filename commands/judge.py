@@ -172,6 +172,8 @@ def triage(
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
         result = triage_candidates(session.store, session.policy(policy), model=model, progress=bar)
         if not session.out.json(result):
-            session.out.line(f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the")
-            session.out.line("review queue, for which similarity is a weak guide, and labels nothing.")
+            session.out.line(
+                f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the review queue,"
+                " for which similarity is a weak guide, and labels nothing."
+            )
             session.out.next(f"uncited argilla up && uncited review push --policy {policy}")

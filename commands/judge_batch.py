@@ -82,7 +82,7 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
 
 def _print_states(out: "Output", states: "list[BatchState]") -> None:
     if not states:
-        out.line("no batch is open")
+        out.line("No batch is open")
         return
     out.table(
         "Open batches",
@@ -138,7 +138,7 @@ def collect(
 
 def _print_collected(out: "Output", collected: "list[Collected]") -> None:
     if not collected:
-        out.line("no batch is open")
+        out.line("No batch is open")
     for one in collected:
         if one.running:
             out.line(f"{one.batch_id} still runs ({one.status})")

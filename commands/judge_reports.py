@@ -84,7 +84,7 @@ def costs(
         if session.out.json(rows):
             return
         if not rows:
-            session.out.line("no model was asked anything yet")
+            session.out.line("No model was asked anything yet")
             return
         session.out.table(
             "What models were asked",

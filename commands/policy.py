@@ -24,7 +24,7 @@ def library(json: JsonOption = False, quiet: QuietOption = False) -> None:
     policies = library()
     if out.json(policies):
         return
-    out.table("", ("policy", "labels", "question"), [_row(policy) for policy in policies])
+    out.table("Starting policies", ("policy", "labels", "question"), [_row(policy) for policy in policies])
     out.next("uncited policy new NAME --from POLICY")
 
 
@@ -91,7 +91,7 @@ def list_(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Qu
         if session.out.json([_policy_summary(policy) for policy in policies]):
             return
         rows = [(policy.name, policy.version, *_row(policy)[1:]) for policy in policies]
-        session.out.table("", ("policy", "version", "labels", "question"), rows)
+        session.out.table("Policies", ("policy", "version", "labels", "question"), rows)
         if not policies:
             session.out.next("uncited policy add policies/example.yaml")
 
@@ -118,10 +118,10 @@ def show(
         out.line(f"candidate  {policy.candidate}")
         out.line(f"kinds      {', '.join(policy.kinds) or 'all'}")
         out.line(f"question   {policy.question}")
-        scale = "Labels, in their order on a scale" if policy.scale == "ordered" else ""
+        scale = "Labels, in their order on a scale" if policy.scale == "ordered" else "Labels"
         out.table(scale, ("label", "role", "meaning"), [(a.name, a.role, a.meaning) for a in policy.answers])
         signals = [(signal, label, policy.weights.get(signal, 1.0)) for signal, label in policy.signals.items()]
-        out.table("", ("signal", "suggests", "weight"), signals)
+        out.table("Signals", ("signal", "suggests", "weight"), signals)
         out.line(f"labelling fingerprint  {policy.labelling_fingerprint}")
         out.line(f"training fingerprint   {policy.training_fingerprint}")
 

@@ -116,6 +116,8 @@ def status(
             session.out.table("Streams", ("stream", "pairs", "answered", "people a pair"), counts)
         names = ("reviewer", "stream", "status", "label", "reviews", "carried")
         session.out.table("Reviews here", names, [tuple(row[name] for name in names) for row in result.at_home])
+        if not result.at_home:
+            session.out.next(f"uncited review {'pull' if result.on_server else 'push'} --policy {policy}")
 
 
 @app.command("import")

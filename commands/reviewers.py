@@ -32,7 +32,7 @@ def agreement(
         return
     people = result.streams["all"]
     if not people.pairs and not people.single:
-        out.line(f"nobody has reviewed {policy} yet")
+        out.line(f"Nobody has reviewed {policy} yet")
         out.next(f"uncited review push --policy {policy}", f"uncited review terminal --policy {policy}")
         return
     if not people.pairs:

@@ -115,7 +115,7 @@ def suspicious(
     if out.json(result):
         return
     if not result.answers:
-        out.line(f"nobody has reviewed {policy} yet")
+        out.line(f"Nobody has reviewed {policy} yet")
         out.next(f"uncited review next --policy {policy}", f"uncited review terminal --policy {policy}")
         return
     _print_reviewers(out, result)

@@ -36,7 +36,7 @@ def schema(what: Annotated[Literal["interactions"], typer.Argument(help="Which f
 
 def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Say how far the workspace is, and what usually comes next."""
-    from store.status import workspace_status
+    from store.status import PolicyStatus, workspace_status
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         review = session.workspace.settings.review
@@ -44,8 +44,10 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
         if session.out.json(result):
             return
         session.out.table("Logs", result.log._fields, [result.log])
-        if result.policies:
-            session.out.table("Policies", result.policies[0]._fields, result.policies)
+        rows = [row._asdict() for row in result.policies]
+        rare = {name for name in ("synthetic", "propagated") if not any(row[name] for row in rows)}
+        columns = [name for name in PolicyStatus._fields if name not in rare]
+        session.out.table("Policies", columns, [[row[name] for name in columns] for row in rows])
         if result.synthetic:
             session.out.table("Questions that a model wrote", result.synthetic[0]._fields, result.synthetic)
         session.out.next(result.next_command)

@@ -64,7 +64,7 @@ def estimate_run(
     retry = (*TRANSIENT, *ANSWERED) if retry_errors else TRANSIENT
     set_scope(store, policy, pairs)
     estimates = []
-    for judge in judges_of(settings, policy, examples):
+    for judge in judges_of(settings, policy, examples, estimate=True):
         judge_id = judge_id_of(judge.config) if judge.config else None
         if judge_id:
             waiting = queue_pairs(store, policy, judge_id, retry=retry)

@@ -31,17 +31,22 @@ class Judge:
     scorer: Scorer | None = None  # of a model on this machine
 
 
-def judges_of(settings: JudgeSettings, policy: Policy, examples: ExamplePool | None = None) -> tuple[Judge, ...]:
-    """Return whom the stages ask about the pairs of a policy; nothing is sent or loaded.
+def judges_of(
+    settings: JudgeSettings, policy: Policy, examples: ExamplePool | None = None, *, estimate: bool = False
+) -> tuple[Judge, ...]:
+    """Return whom the stages ask about the pairs of a policy; nothing is sent or loaded. An `estimate` takes no key.
 
     Raises:
         UsageError: a stage has no model, or passes on or gives labels that the policy does not have.
         MissingError: neither key nor endpoint.
     """
-    return tuple(_judge(number, stage, policy, examples) for number, stage in enumerate(settings.cascade, start=1))
+    return tuple(
+        _judge(number, stage, policy, examples, estimate=estimate)
+        for number, stage in enumerate(settings.cascade, start=1)
+    )
 
 
-def _judge(number: int, stage: JudgeStage, policy: Policy, examples: ExamplePool | None) -> Judge:
+def _judge(number: int, stage: JudgeStage, policy: Policy, examples: ExamplePool | None, *, estimate: bool) -> Judge:
     names = {answer.name for answer in policy.answers}
     passed_on = set(stage.pass_on.labels) if stage.pass_on else set()
     unknown = sorted((passed_on - {"positive", "negative", "excluded"} | stage.thresholds.keys()) - names)
@@ -59,7 +64,7 @@ def _judge(number: int, stage: JudgeStage, policy: Policy, examples: ExamplePool
             {"kind": stage.kind, "model": scorer.model, "thresholds": stage.thresholds} if stage.thresholds else None
         )
         return Judge(stage, scorer.model, config=config, scorer=scorer)
-    base_url = _base_url(stage, policy)
+    base_url = _base_url(stage, policy, estimate=estimate)
     if not stage.model:
         raise UsageError(
             "no model to ask: set model in [judge] of uncited.toml, or give --model",
@@ -116,8 +121,8 @@ def endpoint_url(base_url: str | None, api_key_env: str) -> str | None:
     return url.geturl().rstrip("/")
 
 
-def _base_url(stage: JudgeStage, policy: Policy) -> str:
-    base_url = endpoint_url(stage.base_url, stage.api_key_env)
+def _base_url(stage: JudgeStage, policy: Policy, *, estimate: bool) -> str:
+    base_url = endpoint_url(stage.base_url, stage.api_key_env) or (OPENAI_URL if estimate else None)
     if base_url is None:
         raise MissingError(
             f"no judge to ask: set {stage.api_key_env} in the environment, or name an OpenAI-compatible endpoint"

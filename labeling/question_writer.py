@@ -16,7 +16,7 @@ from labeling.answers import cost_usd
 from labeling.budget import Budget, most_it_can_cost
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
-from labeling.judges import endpoint_url, with_judges_model
+from labeling.judges import OPENAI_URL, endpoint_url, with_judges_model
 from labeling.question_lists import parse_questions
 from labeling.question_prompt import PERSONAS, WRITER_PROMPT, writing_request
 from labeling.stopping import ending_on_signals
@@ -56,9 +56,17 @@ class Writer:
 
 
 def writer_of(
-    settings: SynthesisSettings, judge: JudgeSettings, prices: Mapping[str, Price], policy: Policy, purpose: Purpose
+    settings: SynthesisSettings,
+    judge: JudgeSettings,
+    prices: Mapping[str, Price],
+    policy: Policy,
+    purpose: Purpose,
+    *,
+    estimate: bool = False,
 ) -> Writer:
     """Return who writes; nothing is sent. What `[synthesis]` leaves open is taken from the judge that chats.
+
+    An `estimate` takes no key.
 
     Raises:
         UsageError: no model is named, or the address is none.
@@ -70,7 +78,7 @@ def writer_of(
             "no model to write questions: set model in [synthesis] of uncited.toml, or give --model",
             hint=f"uncited synthesize --policy {policy.name} --for {purpose} --model NAME",
         )
-    base_url = endpoint_url(settings.base_url, settings.api_key_env)
+    base_url = endpoint_url(settings.base_url, settings.api_key_env) or (OPENAI_URL if estimate else None)
     if base_url is None:
         raise MissingError(
             f"nobody to write questions: set {settings.api_key_env} in the environment, or name an OpenAI-compatible"

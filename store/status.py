@@ -84,6 +84,8 @@ def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str:
     for policy in policies:
         if not policy.candidates:
             return f"uncited mine --policy {policy.policy}"
+        if not policy.judged and not policy.reviewed:
+            return f"uncited judge --policy {policy.policy}"
         if not policy.reviewed:
             return f"uncited argilla up && uncited review push --policy {policy.policy}"
         if not policy.builds:

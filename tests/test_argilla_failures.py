@@ -183,7 +183,7 @@ class TestFiles:
         (workspace / "argilla").write_text("a file")
         message = run("argilla", "up", cwd=workspace, status=6).stderr
         assert f"{workspace / 'argilla'} cannot be used: File exists" in message
-        assert "not running" in run("argilla", "status", cwd=workspace).stdout
+        assert "Not running" in run("argilla", "status", cwd=workspace).stdout
 
     @pytest.mark.slow
     def test_a_copy_of_a_home_is_a_server_of_its_own_with_the_same_reviews(self, tmp_path: Path) -> None:

@@ -265,5 +265,5 @@ def test_the_command_line_submits_looks_and_collects(tmp_path: Path, stub: Batch
     stub.finish(made["batch_id"])
     done = run("judge", "batch", "collect", cwd=tmp_path / "w")
     assert "5 labels, 0 errors" in done.stdout
-    assert "no batch is open" in run("judge", "batch", "collect", cwd=tmp_path / "w").stdout
-    assert "no batch is open" in run("judge", "batch", "status", cwd=tmp_path / "w").stdout
+    assert "No batch is open" in run("judge", "batch", "collect", cwd=tmp_path / "w").stdout
+    assert "No batch is open" in run("judge", "batch", "status", cwd=tmp_path / "w").stdout

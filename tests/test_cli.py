@@ -127,6 +127,14 @@ def test_commands_in_the_docs_exist_and_take_the_options_shown() -> None:
             assert option in helps(name), f"{file}: {line}: no {option}"
 
 
+def test_help_lists_the_commands_in_the_order_of_the_data(tmp_path: Path) -> None:
+    shown = run("--help", cwd=tmp_path, COLUMNS="80").stdout
+    stations = ("Start here", "From logs to candidates", "From candidates to labels", "From labels to models")
+    assert shown.index("import") < shown.index("export") < shown.index("evaluate ") < shown.index("forget")
+    assert [shown.index(station) for station in stations] == sorted(map(shown.index, stations))
+    assert "─ Commands" not in shown, "each command has a place"
+
+
 def test_init_twice_changes_nothing_and_a_file_in_its_place_is_named(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     (tmp_path / "w" / "uncited.toml").write_text("[judge]\nmodel = 'm'\n")
@@ -187,6 +195,8 @@ def test_a_judge_without_key_or_endpoint_says_what_to_set_and_offers_triage(work
     assert "OPENAI_API_KEY" in message
     assert "--base-url" in message
     assert "uncited triage" in message
+    estimated = from_json("judge", "--policy", "answers-the-question", "--model", "m", "--dry-run", cwd=workspace)
+    assert estimated["stages"][0]["pairs"] > 0, "what it would cost can be asked before there is a key"
 
 
 def test_the_whole_thread_without_a_server_and_twice_is_as_good_as_once(workspace: Path, log_file: Path) -> None:
@@ -267,9 +277,12 @@ def test_an_interrupt_is_no_traceback(workspace: Path, tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(1.5)
+    deadline = time.monotonic() + 60
+    while not any(file.resolve().name == "uncited.duckdb" for file in Path(f"/proc/{process.pid}/fd").iterdir()):
+        assert time.monotonic() < deadline, "it never opened the database"
+        time.sleep(0.05)
     process.send_signal(2)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert b"Traceback" not in errors
     assert process.returncode == 130
 

@@ -308,7 +308,7 @@ class TestCommand:
             add_policy(store, POLICY)
         missing = run("review", "next", "--policy", "answers", "--dry-run", cwd=where, status=4)
         assert "Try:   uncited mine --policy answers" in missing.stderr
-        assert "nobody has reviewed answers yet" in run("review", "suspicious", "--policy", "answers", cwd=where).stdout
+        assert "Nobody has reviewed answers yet" in run("review", "suspicious", "--policy", "answers", cwd=where).stdout
         with Store(where / "uncited.duckdb") as store:
             fill(store)
         planned = run("review", "next", "--policy", "answers", "--budget", "3", "--dry-run", cwd=where)

@@ -100,7 +100,7 @@ def test_agreement_says_what_to_do_where_there_is_nothing_to_compare(folder: Pat
         only = _review(alone, pair_id, "ann", "related")
         add_reviews(store, [only])
     done = _run(folder, "agreement", policy="fresh")
-    assert "nobody has reviewed fresh yet" in done.stdout
+    assert "Nobody has reviewed fresh yet" in done.stdout
     assert "Next: uncited review push --policy fresh" in done.stderr
     done = _run(folder, "agreement", policy="alone")
     assert "pairs with one answer" in done.stdout

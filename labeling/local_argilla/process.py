@@ -93,7 +93,7 @@ def required(home: Path) -> Server:
     """Return the running server; raises `MissingError` when it does not run."""
     server = status(home)
     if server is None:
-        raise MissingError(f"No Argilla server of {home} is running.", "uncited argilla up")
+        raise MissingError(f"No Argilla server is running in {home}", "uncited argilla up")
     return server
 
 
