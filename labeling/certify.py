@@ -155,7 +155,7 @@ def _certify_group(
         question=number,
         certificate_id=certificate_id,
         disagreement=disagreement,
-        sensitivity=_sensitivity(finding.bound, disagreement),
+        sensitivity=sensitivity(finding.bound, disagreement),
         reviews=reviews,
         more=max(0, reviews - finding.sample.sampled) if extensible and reviews is not None else 0,
         finish=finish,
@@ -286,10 +286,11 @@ def _disagreement(store: Store, policy: Policy, audit: Audit, group: Group) -> D
     return Disagreement(len(several), sum(len(set(given)) > 1 for given in several))
 
 
-def _sensitivity(bound: float | None, disagreement: Disagreement) -> float | None:
+def sensitivity(bound: float | None, disagreement: Disagreement) -> float | None:
     """Return the bound if one of the two answers to each disputed pair is wrong, and always in the judge's favour.
 
-    A single answer is then wrong in half as many cases as two differ.
+    A single answer is then wrong in half as many cases as two differ. What all reviewers miss alike does not show. None
+    where there is no bound, or no pair that two people answered.
     """
     if bound is None or not disagreement.pairs:
         return None

@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from labeling.audit_sample import Finding, assess, sample_of, usable_thresholds
 from labeling.bounds import clopper_pearson_upper, hypergeometric_upper, spent
+from labeling.certify import Disagreement, sensitivity
 from store.audits import FIRST_AUDIT, THRESHOLDS, Audit, AuditedPair
 from tests.audit_worlds import World
 
@@ -119,6 +120,29 @@ def test_an_audit_may_be_extended_until_it_certifies_and_is_wrong_no_more_often(
                 false += world.true_share(0.0) > 0.05
                 break
     assert false <= binom.ppf(0.999, worlds, ALPHA)
+
+
+def test_fallible_reviewers_are_bounded_by_what_they_settle_and_by_the_truth_where_they_may_differ() -> None:
+    rng = np.random.default_rng(12)
+    settled = true = shared = 0
+    for _ in range(WORLDS):
+        world = World(rng, errors=0.1, misses=0.5)
+        world.draw(60)
+        world.answer_audit(1.0)
+        bound = whole(world.pairs(), ALPHA).bound
+        if_they_hid_errors = sensitivity(bound, Disagreement(*world.differ()))
+        assert bound is not None
+        assert if_they_hid_errors is not None
+        settled += world.settled_share() > bound
+        true += world.true_share(0.0) > if_they_hid_errors
+
+        world.found[1] = world.found[0]  # the same mistakes: no two reviewers differ, and no line can tell
+        unseen = sensitivity(whole(world.pairs(), ALPHA).bound, Disagreement(*world.differ()))
+        assert unseen is not None
+        shared += world.true_share(0.0) > unseen
+    assert settled <= TOO_MANY
+    assert true <= TOO_MANY
+    assert shared > TOO_MANY, "so that a test in which nothing could fail is not taken for a proof"
 
 
 def certified_wrongly(method: Method, max_error: float, *, seed: int) -> int:
