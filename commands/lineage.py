@@ -243,7 +243,8 @@ def _put_forward(candidate: "PutForward") -> str:
     if candidate.score is not None:
         text += f", score {candidate.score:g}"
     if candidate.duplicate_of is not None:
-        text += f", repeats {candidate.duplicate_of} ({candidate.similarity:.2f})"
+        by = f"cosine by {candidate.duplicate_model}" if candidate.duplicate_model else "by its text"
+        text += f", repeats {candidate.duplicate_of} ({candidate.similarity:.2f}, {by})"
     if candidate.search is not None:
         text += f"\nfound by {', '.join(f'{name}={value}' for name, value in candidate.search.items())}"
     if candidate.logged is not None:

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from mining.hard_negatives import MinedNegatives
     from store.workspace import MineSettings
 
+_ALWAYS = {
+    "source": "source",
+    "proposed": "candidate",
+    "pairs": "pairs",
+    "anchors": "queries",
+    "duplicates": "repeat a positive",
+}
+_WHERE_THERE_ARE_ANY = {"by_embedding": "of them by embedding", "too_close": "too close to a positive"}
+
 
 def mine(
     policy: PolicyOption,
@@ -26,7 +35,7 @@ def mine(
     corpus: Annotated[
         Path | None, typer.Option(help="Chunks that no log retrieved, to look among too: JSON Lines, plain or gzip.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="SentenceTransformer of the dense search: folder or name.")] = None,
+    model: Annotated[str | None, typer.Option(help="SentenceTransformer that embeds: folder or name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws other negatives, where chance draws.")] = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -42,7 +51,7 @@ def mine(
         chosen = session.policy(policy)
         settings = _settings(session.workspace.settings.mine, sources, model, seed)
         added = add_corpus(session.store, corpus, progress=bar) if corpus else 0
-        log = mine_log(session.store, chosen, progress=bar)
+        log = mine_log(session.store, chosen, settings, progress=bar)
         mined = mine_negatives(session.store, chosen, settings, progress=bar) if settings.per_query else None
         counts = candidate_counts(session.store, chosen.name)
         if session.out.json(
@@ -58,10 +67,9 @@ def mine(
             }
         ):
             return
-        columns = ["source", "candidate", "pairs", "queries", "repeat a positive", "too close to a positive"]
-        shown = 6 if any(count["too_close"] for count in counts) else 5
-        rows = [list(count.values())[:shown] for count in counts]
-        session.out.table(f"Candidates under {chosen.name}", columns[:shown], rows)
+        shown = _ALWAYS | {key: name for key, name in _WHERE_THERE_ARE_ANY.items() if any(c[key] for c in counts)}
+        rows = [[count[key] for key in shown] for count in counts]
+        session.out.table(f"Candidates under {chosen.name}", list(shown.values()), rows)
         session.out.line(
             f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
             f" {log.new} candidates new, {log.removed} withdrawn"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mining.repeated import repeated_positives
+from mining.repeated_by_embedding import repeated_by_embedding
 from store.candidates import candidate_counts
 from store.database import Store
 from store.errors import MissingError
@@ -17,10 +18,14 @@ from store.retrievals import (
     put_log_candidates,
     shared_votes,
 )
+from store.workspace import MineSettings
 
 
 class SourceCount(NamedTuple):
-    """How many pairs one source put forward, and how many of them repeat a positive or score close to one."""
+    """How many pairs one source put forward, and how many of them repeat a positive or score close to one.
+
+    Some `duplicates` repeat one by their embedding alone; their words are others.
+    """
 
     source: str
     proposed: str
@@ -28,6 +33,7 @@ class SourceCount(NamedTuple):
     anchors: int
     duplicates: int
     too_close: int
+    by_embedding: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,38 @@ class MineResult:
     removed: int
 
 
-def mine(store: Store, policy: Policy, *, progress: Progress = silent) -> MineResult:
-    """Put forward what the logs hold under a policy; mining again changes nothing unless logs or policy have changed.
+def mine(
+    store: Store, policy: Policy, settings: MineSettings | None = None, *, progress: Progress = silent
+) -> MineResult:
+    """Put forward what the logs hold under a policy; mining again changes nothing unless one of all these has changed.
 
     A chunk that carries a signal which the policy maps to a label with the role positive (negative) is a candidate
     positive (negative) with that signal as its source; where signals of one pair contradict each other, the heavier
     side wins by the policy's weights, and a tie is a candidate positive. What one interaction takes up is no candidate
     negative of another with the same query. A retrieved chunk without any signal is a candidate negative: its source is
     `same-document` where a positive is from the same document, else `uncited`. A chunk that equals or nearly equals a
-    candidate positive of the same anchor is flagged. Chunks of a kind that the policy does not cover are left out.
+    candidate positive of the same anchor is flagged; so is, where the settings have a `duplicate_cosine`, one whose
+    embedding is that close. Chunks of a kind that the policy does not cover are left out.
 
     Args:
         store: where the logs are.
         policy: whose signals, weights, roles and kinds count.
-        progress: told of anchors.
+        settings: whether embeddings count too, and of which model; None: they do not.
+        progress: told of chunks that are read, embedded and compared.
 
     Raises:
-        MissingError: there are no interactions.
+        MissingError: there are no interactions, or no such model.
     """
     interactions = count_interactions(store)
     if not interactions:
         raise MissingError("No interactions yet", hint="uncited import FILE")
     votes = policy.votes()
-    repeated = repeated_positives(store, chunks_by_anchor(store, votes, policy.kinds), progress=progress)
+    listed = chunks_by_anchor(store, votes, policy.kinds)
+    repeated = repeated_positives(store, listed, progress=progress)
+    if settings and settings.duplicate_cosine is not None:
+        repeated = repeated_by_embedding(
+            store, listed, repeated, settings, settings.duplicate_cosine, progress=progress
+        )
     with store.transaction():
         mined = put_log_candidates(store, policy.name, votes, repeated, policy.kinds)
     return MineResult(

@@ -1,12 +1,14 @@
 """The dense search: cosines of a query's embedding and those of the corpus, exactly, whatever SentenceTransformer."""
 
+import contextlib
 import functools
 import gc
 import json
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from store.database import Store
-from store.embeddings import embedded_rows
+from store.embeddings import embed_rows, embedded_rows
 from store.encoders import load_model, model_name
 from store.progress import Progress
 from store.workspace import MineSettings
@@ -14,6 +16,8 @@ from store.workspace import MineSettings
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from store.embeddings import Encode
 
 # Characters that are encoded together, with padding. On CPUs, short texts took a third of the time of batches of 32.
 _CHARACTERS = {"cpu": 32_768}  # about 8,000 tokens
@@ -53,15 +57,49 @@ def embed(
     Raises:
         MissingError: there is no such model.
     """
+    with _encoding(settings) as (name, queries, documents):
+        return Vectors(
+            embedded_rows(store, "anchors", anchor_ids, model=queries.name, encode=queries.encode, progress=progress),
+            embedded_rows(store, "chunks", chunk_ids, model=documents.name, encode=documents.encode, progress=progress),
+            name,
+        )
+
+
+class EmbeddedChunks(NamedTuple):
+    """By which model chunks are embedded, and the name under which `store.embeddings.stored_rows` finds it."""
+
+    model: str
+    stored_as: str
+
+
+def embed_chunks(store: Store, chunk_ids: "pa.Array", settings: MineSettings, progress: Progress) -> EmbeddedChunks:
+    """Embed chunks as `embed` does, and hold none of the embeddings in memory.
+
+    Raises:
+        MissingError: there is no such model.
+    """
+    with _encoding(settings) as (name, _, documents):
+        embed_rows(store, "chunks", chunk_ids, model=documents.name, encode=documents.encode, progress=progress)
+    return EmbeddedChunks(name, documents.name)
+
+
+class _Part(NamedTuple):
+    """How queries or chunks are encoded, and the name that tells what comes out from everything else."""
+
+    name: str
+    encode: "Encode"
+
+
+@contextlib.contextmanager
+def _encoding(settings: MineSettings) -> Generator[tuple[str, _Part, _Part]]:
+    """Offer the name of the model, and how queries and chunks are encoded; it is loaded when it is needed."""
     name = model_name(settings.model)
     load = functools.cache(lambda: load_model(settings.model))
 
-    def rows(part: Literal["query", "document"]) -> "np.ndarray":
-        prompt = settings.query_prompt if part == "query" else settings.chunk_prompt
-
+    def part(kind: Literal["query", "document"], prompt: str | None) -> _Part:
         def encode(texts: list[str]) -> "np.ndarray":
             model = load()
-            encode_part = model.encode_query if part == "query" else model.encode_document
+            encode_part = model.encode_query if kind == "query" else model.encode_document
             named = prompt in model.prompts
             vectors: np.ndarray = encode_part(
                 texts,
@@ -73,19 +111,13 @@ def embed(
             )
             return vectors
 
-        return embedded_rows(
-            store,
-            "anchors" if part == "query" else "chunks",
-            anchor_ids if part == "query" else chunk_ids,
-            model=f"{name}, {part}, prompt {json.dumps(prompt)}, unit length",
-            encode=encode,
-            progress=progress,
-        )
+        return _Part(f"{name}, {kind}, prompt {json.dumps(prompt)}, unit length", encode)
 
-    vectors = Vectors(rows("query"), rows("document"), name)
-    load.cache_clear()
-    gc.collect()  # of the model, which is as large as the embeddings of many chunks
-    return vectors
+    try:
+        yield name, part("query", settings.query_prompt), part("document", settings.chunk_prompt)
+    finally:
+        load.cache_clear()
+        gc.collect()  # of the model, which is as large as the embeddings of many chunks
 
 
 def _batch_size(texts: list[str], device: str) -> int:

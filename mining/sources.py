@@ -83,7 +83,7 @@ def rankings(
 
 def _told(settings: MineSettings, source: MinedSource, model: str | None) -> dict[str, object]:
     """Say with what settings a source was searched, those left out that do not concern it."""
-    told = settings.model_dump(exclude_none=True, exclude={"per_query", "model"})
+    told = settings.model_dump(exclude_none=True, exclude={"per_query", "model", "duplicate_cosine"})
     if source != "dense":
         told = {name: value for name, value in told.items() if not name.endswith("_prompt")}
     if source in ("other-kind", "random"):

@@ -78,6 +78,20 @@ def embedded_rows(
     Returns:
         Shape (ids, dimensions), float32, contiguous; (0, 0) without ids.
     """
+    embed_rows(store, table, ids, model=model, encode=encode, progress=progress)
+    return _stored(store, ids, model)
+
+
+def embed_rows(
+    store: Store,
+    table: Literal["chunks", "anchors"],
+    ids: pa.Array | pa.ChunkedArray,
+    *,
+    model: str,
+    encode: "Encode",
+    progress: Progress = silent,
+) -> None:
+    """Encode and store what of `embedded_rows` is not stored yet, for whoever reads it part by part (`stored_rows`)."""
     id_column = "chunk_id" if table == "chunks" else "anchor_id"
     longest_first = f"SELECT {id_column} FROM {table} SEMI JOIN new USING ({id_column}) ORDER BY length(text) DESC, 1"
     with store.view_of("new", pa.table({id_column: _array(_not_stored(store, ids, model))})):
@@ -92,7 +106,29 @@ def embedded_rows(
             yield keys, [text_of[key] for key in keys]
 
     _encode(store, texts(), len(new), model, encode, progress)
-    return _stored(store, ids, model)
+
+
+def stored_rows(store: Store, ids: pa.Array, *, model: str) -> "np.ndarray":
+    """Return the stored embeddings of some thousands of ids, wherever they stand among the others.
+
+    Args:
+        store: keeps the embeddings.
+        ids: different ones, all of them stored.
+        model: see `embedded`.
+
+    Returns:
+        Shape (ids, dimensions), float32.
+    """
+    import numpy as np
+
+    with store.view_of("asked", pa.table({"place": pa.array(range(len(ids)), pa.int64()), "text_id": ids})):
+        found = store.table(
+            "SELECT place, embedding FROM embeddings JOIN asked USING (text_id) WHERE model = ?", [model]
+        ).combine_chunks()
+    vectors = _as_rows(found["embedding"].chunk(0))
+    matrix = np.empty_like(vectors)
+    matrix[found["place"].to_numpy()] = vectors
+    return matrix
 
 
 def _not_stored(store: Store, ids: pa.Array | pa.ChunkedArray, model: str) -> list[str]:

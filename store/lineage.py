@@ -69,6 +69,7 @@ class Logged:
 class PutForward:
     """One way in which a pair became a candidate of a policy; `logged` is None where no interaction stands behind it.
 
+    `duplicate_model` embedded the two chunks of which `similarity` is the cosine; None where their texts were compared.
     `search` holds the settings of the search that found it, where one did; `chunk_name` is the log's id of the chunk in
     the interaction, and `signals` what happened to it there.
     """
@@ -80,6 +81,7 @@ class PutForward:
     score: float | None
     duplicate_of: str | None
     similarity: float | None
+    duplicate_model: str | None
     search: Mapping[str, object] | None
     logged: Logged | None
     chunk_name: str | None
@@ -297,7 +299,7 @@ def put_forward(store: Store, pair_ids: Collection[str]) -> dict[str, list[PutFo
             FROM signals SEMI JOIN put USING (interaction_id, chunk_id) GROUP BY ALL
         )
         SELECT pair_id, policy_name, put.source AS put_by, proposed, put.rank, put.score, duplicate_of, similarity,
-               searches.settings AS search, chunk_name, signals, {_LOGGED}
+               duplicate_model, searches.settings AS search, chunk_name, signals, {_LOGGED}
         FROM put LEFT JOIN names USING (interaction_id, chunk_id) LEFT JOIN happened USING (interaction_id, chunk_id)
         LEFT JOIN interactions ON interactions.interaction_id = put.interaction_id
         LEFT JOIN imports USING (import_id) LEFT JOIN searches USING (search_id)
@@ -308,11 +310,14 @@ def put_forward(store: Store, pair_ids: Collection[str]) -> dict[str, list[PutFo
     return _grouped(pair_ids, rows, _put_forward)
 
 
+_AS_THEY_ARE = ("proposed", "rank", "score", "duplicate_of", "similarity", "duplicate_model")
+
+
 def _put_forward(row: Mapping[str, object]) -> PutForward:
     return PutForward(
         policy_name=str(row["policy_name"]),
         source=str(row["put_by"]),
-        **{key: row[key] for key in ("proposed", "rank", "score", "duplicate_of", "similarity")},  # type: ignore[arg-type]
+        **{key: row[key] for key in _AS_THEY_ARE},  # type: ignore[arg-type]
         search=None if row["search"] is None else json.loads(str(row["search"])),
         logged=_logged(row) if row["interaction_id"] is not None else None,
         chunk_name=None if row["chunk_name"] is None else str(row["chunk_name"]),

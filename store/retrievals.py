@@ -127,6 +127,21 @@ def chunks_by_anchor(store: Store, votes: Mapping[str, float], kinds: Sequence[s
         )
 
 
+def not_repeated(store: Store, listed: pa.Table, repeated: pa.Table) -> pa.Table:
+    """Leave out of what `chunks_by_anchor` lists the chunks of `repeated`, and anchors that have positives alone left.
+
+    Returns:
+        The same columns in the same order.
+    """
+    with store.view_of("listed", listed), store.view_of("repeated", repeated):
+        return store.table(
+            """
+            SELECT anchor_id, chunk_id, carries FROM listed ANTI JOIN repeated USING (anchor_id, chunk_id)
+            QUALIFY NOT bool_and(carries) OVER (PARTITION BY anchor_id) ORDER BY anchor_id, chunk_id
+            """
+        )
+
+
 def all_chunk_ids(store: Store, kinds: Sequence[str] = ()) -> pa.ChunkedArray:
     """Return the ids of all chunks (of these kinds), ordered."""
     with store.view_of("covered", _kinds(kinds)):
@@ -168,7 +183,8 @@ _MINED = f"""
     SELECT {PAIR_ID} AS pair_id, anchor_id, chunk_id,
            coalesce(signal, CASE WHEN neighbour AND voted.proposed IS NULL THEN '{SAME_DOCUMENT}' ELSE '{UNCITED}' END)
                AS source,
-           interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score, duplicate_of, similarity
+           interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score,
+           repeated.* EXCLUDE (anchor_id, chunk_id)
     FROM listed JOIN interactions USING (interaction_id)
     SEMI JOIN anchors USING (anchor_id) -- a forgotten query has no text that anybody could label
     LEFT JOIN carried USING (interaction_id, chunk_id)
@@ -196,7 +212,8 @@ def put_log_candidates(
         policy_name: the policy.
         votes: how strongly each signal suggests a positive (above zero) or a negative (below); signals that are not
             named do not count.
-        repeated: columns anchor_id, chunk_id, duplicate_of, similarity of the chunks that repeat a positive.
+        repeated: columns anchor_id, chunk_id, duplicate_of, similarity of the chunks that repeat a positive; and
+            duplicate_model where an embedding model was asked (null where the texts say so).
         kinds: of chunk that are put forward; none named: all.
     """
     store.execute("CREATE OR REPLACE TEMP TABLE uncovered (pair_id VARCHAR)")
@@ -218,7 +235,7 @@ def put_log_candidates(
         {"policy": policy_name},
     )
     kept = store.count("SELECT count(*) FROM candidates")
-    replace_candidates(store, policy_name, "mined")
+    replace_candidates(store, policy_name, "mined", *{"duplicate_model"}.intersection(repeated.column_names))
     store.execute("DROP TABLE mined; DROP TABLE uncovered")
     return Mined(store.count("SELECT count(*) FROM candidates") - kept, before - kept)
 

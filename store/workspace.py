@@ -149,7 +149,8 @@ class MineSettings(_Section):
     per_query: dict[MinedSource, Annotated[int, Field(ge=0, le=1000)]] = {}
     per_chunk: int | None = Field(default=None, ge=1)  # queries that get the same chunk; None: follows from the others
     seed: int = 0
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # SentenceTransformer of the dense search
+    duplicate_cosine: float | None = Field(default=None, gt=0, le=1)  # to a positive that it repeats; None: by text
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # SentenceTransformer of that cosine and of the dense search
     query_prompt: str | None = None  # name of one of the model's prompts, or its text; None: what the model says
     chunk_prompt: str | None = None
     cross_encoder: str | None = None  # rescores the hits of bm25 and dense

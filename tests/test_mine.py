@@ -87,8 +87,8 @@ def test_cited_chunks_are_candidate_positives_and_the_rest_candidate_negatives(s
         ("q", "third text", "uncited", "negative"),
     }
     assert [tuple(source) for source in result.sources] == [
-        ("cited", "positive", 1, 1, 0, 0),
-        ("uncited", "negative", 2, 1, 0, 0),
+        ("cited", "positive", 1, 1, 0, 0, 0),
+        ("uncited", "negative", 2, 1, 0, 0, 0),
     ]
     assert (result.new, result.removed, result.interactions, result.without_positive) == (3, 0, 1, 0)
 
