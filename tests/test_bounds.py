@@ -84,6 +84,18 @@ def test_strata_share_alpha_and_those_sampled_wholly_take_none() -> None:
     assert stratified_upper([], alpha=0.05) == 0
 
 
+def test_strata_that_err_differently_are_bounded_together_where_one_pooled_sample_would_mislead() -> None:
+    sizes, wrong, sampled = (200, 100), (4, 30), (60, 6)
+    missed = pooled = 0.0
+    for found in itertools.product(range(wrong[0] + 1), range(sampled[1] + 1)):
+        chance = math.prod(hypergeom.pmf(*counts) for counts in zip(found, sizes, wrong, sampled, strict=True))
+        strata = [Stratum(*counts) for counts in zip(sizes, sampled, found, strict=True)]
+        missed += chance * (stratified_upper(strata, alpha=0.05) < sum(wrong))
+        pooled += chance * (hypergeometric_upper(sum(found), sum(sampled), sum(sizes), alpha=0.05) < sum(wrong))
+    assert missed <= 0.05
+    assert pooled > 0.05
+
+
 def test_all_questions_together_spend_no_more_than_alpha() -> None:
     parts = [spent(0.05, number) for number in range(1, 60)]
     assert parts[0] == pytest.approx(0.04)
