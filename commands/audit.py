@@ -30,7 +30,8 @@ IncludeShownOption = Annotated[
     bool, typer.Option("--include-shown", help="Draw pairs too that stood before reviewers with a judge's suggestion.")
 ]
 GroupOption = Annotated[
-    Literal["negatives", "promoted", "confirmed"] | None, typer.Option(help="Of the judge's labels; default: all.")
+    Literal["negatives", "promoted", "confirmed"] | None,
+    typer.Option(metavar="GROUP", help="Of the judge's labels: negatives, promoted or confirmed; default: all."),
 ]
 
 

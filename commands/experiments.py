@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from commands.session import (
     WorkspaceOption,
     opened,
 )
+from commands.training import KindOption
 from store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from train.sweep import Sweep, Tried
     from train.sweep_file import Plan
 
-KindOption = Annotated[
-    Literal["bi-encoder", "reranker", "multi-vector", "sparse"], typer.Option(help="What kind of model.")
-]
 BaseModelOption = Annotated[str, typer.Option(help="Folder, or name on the hub; default: a small one of the kind.")]
 LossOption = Annotated[str, typer.Option(help="Another than the default of the kind.")]
 EpochsOption = Annotated[float, typer.Option(help="Passes over the rows.")]

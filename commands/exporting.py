@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from printing import Output
     from train.exports.manifest import Manifest
 
+_FORMATS: tuple[str, ...] = get_args(FormatName)
 _LISTED = 20  # names of files in a message
 
 
 def export(
     policy: Annotated[str | None, typer.Option("--policy", "-p", help="Name of the policy.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder to make.")] = None,
-    format: Annotated[FormatName, typer.Option(help="What is going to read it.")] = "triplet",
+    format: Annotated[FormatName, typer.Option(metavar="FORMAT", help=f"One of {', '.join(_FORMATS)}.")] = "triplet",
     scores: Annotated[
         str | None,
         typer.Option(help="Add scores: `labels`, or the name of a model that scored the pairs (see triage)."),

@@ -22,7 +22,9 @@ def import_(
         str | None, typer.Option(help="Where citations stand: markers, markers:0, markers:1, quotes, $.json.path.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in; store nothing.")] = False,
-    skip_invalid: Annotated[bool, typer.Option(help="Import the good lines, write the bad ones to a file.")] = False,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Import the good lines, write the bad ones to a file.")
+    ] = False,
     rejects: Annotated[Path | None, typer.Option(help="Which file; default: FILE.rejected.jsonl.")] = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,

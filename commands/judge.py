@@ -31,7 +31,9 @@ def judge(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many pairs.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Stop before the run costs more dollars.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price; send nothing.")] = False,
-    retry_errors: Annotated[bool, typer.Option(help="Ask again where an answer could not be used.")] = False,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Ask again where an answer could not be used.")
+    ] = False,
     record: Annotated[Path | None, typer.Option(help="Write the replies to this file too.")] = None,
     recording: Annotated[Path | None, typer.Option(help="Answer from this file, not from an endpoint.")] = None,
     workspace: WorkspaceOption = HERE,

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 _FileArgument = Annotated[Path, typer.Argument(help="The edited YAML policy.")]
 _Reference = Annotated[str, typer.Argument(help="A file, NAME (its newest version) or NAME@VERSION.")]
 _KeepJudgments = Annotated[
-    bool, typer.Option(help="Keep what judges answered under the old wording, wherever its label is still there.")
+    bool,
+    typer.Option(
+        "--keep-judgments", help="Keep what judges answered under the old wording, wherever its label is still there."
+    ),
 ]
 _KeepReviews = Annotated[
-    bool, typer.Option(help="Your word that people's answers hold under the new wording, where their label does.")
+    bool,
+    typer.Option(
+        "--keep-reviews", help="Your word that people's answers hold under the new wording, where their label does."
+    ),
 ]
 _LONGEST_SHOWN = 200  # characters of a text
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 def synthesize(
     policy: PolicyOption,
-    purpose: Annotated[Literal["evaluation", "few-shot", "training"], typer.Option("--for", help="What they are for.")],
+    purpose: Annotated[
+        Literal["evaluation", "few-shot", "training"],
+        typer.Option("--for", metavar="PURPOSE", help="What they are for: evaluation, few-shot or training."),
+    ],
     count: Annotated[
         int | None, typer.Option(min=1, help="How many there shall be; default: 20, 200 and 2,000 by purpose.")
     ] = None,
@@ -27,7 +30,7 @@ def synthesize(
     ] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Stop before the run costs more dollars.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price; send nothing.")] = False,
-    seed: Annotated[int, typer.Option(help="Asks about other chunks first.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another one asks about other chunks first.")] = 0,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,

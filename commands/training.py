@@ -18,7 +18,8 @@ from commands.session import (
 from store.errors import UsageError
 
 KindOption = Annotated[
-    Literal["bi-encoder", "reranker", "multi-vector", "sparse"], typer.Option(help="What kind of model.")
+    Literal["bi-encoder", "reranker", "multi-vector", "sparse"],
+    typer.Option(metavar="KIND", help="Of model: bi-encoder, reranker, multi-vector or sparse."),
 ]
 
 
@@ -35,7 +36,7 @@ def build(
     shared_chunks: Annotated[
         bool, typer.Option("--shared-chunks", help="Train also on chunks that test queries have as negatives.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Splits otherwise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another one, another split.")] = 0,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,

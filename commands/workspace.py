@@ -57,7 +57,7 @@ def demo(
     directory: Annotated[Path, typer.Argument(help="The workspace to make.")] = Path("demo"),
     model: Annotated[str | None, typer.Option(help="Judge live with this model, given a key or --base-url.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Judge live at this OpenAI-compatible endpoint.")] = None,
-    argilla_left_running: Annotated[bool, typer.Option(help="Leave Argilla running for you to review.")] = True,
+    stop_argilla: Annotated[bool, typer.Option("--stop-argilla", help="Leave no Argilla running for you.")] = False,
 ) -> None:
     """Go the whole way on a small real log: import, judge, review, build, export, train, evaluate."""
     from cli import app
@@ -68,4 +68,4 @@ def demo(
         app(words, standalone_mode=False)
 
     judge_given = Judge(model, base_url)
-    run_demo(directory, judge=judge_given, keep_argilla=argilla_left_running, run=run, say=typer.echo)
+    run_demo(directory, judge=judge_given, keep_argilla=not stop_argilla, run=run, say=typer.echo)

@@ -135,6 +135,21 @@ def test_help_lists_the_commands_in_the_order_of_the_data(tmp_path: Path) -> Non
     assert "─ Commands" not in shown, "each command has a place"
 
 
+def test_the_help_of_no_command_cuts_an_option_at_80_columns() -> None:
+    code = """
+import sys
+from typer.testing import CliRunner
+from cli import app
+for name in sys.argv[1:]:
+    print(CliRunner().invoke(app, [*name.split(), "--help"], env={"TERMINAL_WIDTH": "80", "COLUMNS": "80"}).stdout)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *every_command()], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("Usage: ") == len(every_command())
+    assert [line for line in done.stdout.splitlines() if re.search(r"--\S*…|<[\w-]+[|][^>]*$", line)] == []
+
+
 def test_init_twice_changes_nothing_and_a_file_in_its_place_is_named(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     (tmp_path / "w" / "uncited.toml").write_text("[judge]\nmodel = 'm'\n")

@@ -28,7 +28,7 @@ def run(*words: object, cwd: Path) -> str:
 @pytest.mark.timeout(1500)
 def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -> None:
     started = time.monotonic()
-    first = run("demo", "--no-argilla-left-running", cwd=tmp_path)
+    first = run("demo", "--stop-argilla", cwd=tmp_path)
     assert time.monotonic() - started < WITHIN_S
     assert local_argilla.status(tmp_path / "demo" / "argilla") is None
     for said in ("64 logged questions", "answers submitted", "triplets_train", "of the 352 test labels", "no claim"):
@@ -40,7 +40,7 @@ def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -
     assert f"Open it in a browser: {page.as_uri()}" in first
     manifest = (tmp_path / "demo" / "export" / "manifest.json").read_text()
 
-    second = run("demo", "--no-argilla-left-running", cwd=tmp_path)
+    second = run("demo", "--stop-argilla", cwd=tmp_path)
     assert "0 answers submitted" in second
     assert "was trained before" in second
     assert json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path)) == before
