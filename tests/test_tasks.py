@@ -23,7 +23,7 @@ from train import trainer
 from train.batches import Meets, Task, apart_sampler
 from train.recipe import Recipe
 from train.rows import TrainingSplit
-from train.tasks import read_training_splits, rows_of_all
+from train.tasks import read_training_splits, rows_of_all, without
 from train.triplets import build
 
 
@@ -135,6 +135,15 @@ def test_what_one_build_tests_with_is_trained_on_by_none(store: Store) -> None:
         assert {row["anchor_id"] for row in tested}.isdisjoint(splits[mine].triplets["anchor_id"].to_pylist())
         assert {row["chunk_id"] for row in tested}.isdisjoint(splits[mine].labels["chunk_id"].to_pylist())
     assert sum(int(str(split.provenance["left_out_for_other_tests"])) for split in splits) > 0
+
+
+def test_a_song_that_a_test_asks_about_is_no_chunk_of_the_other_builds_either() -> None:
+    songs = split_of([("Blue", "Red", "Green"), ("Green", "Yellow", "White"), ("Pink", "Black", "Brown")])
+    kept = without(songs, {"anchor_1": " RED "}, {"chunk_1": "pink"})
+    assert kept.triplets["anchor"].to_pylist() == ["Green"]
+    assert set(kept.labels["anchor"].to_pylist()) == {"Blue", "Green"}
+    assert set(kept.labels["chunk"].to_pylist()) == {"Green", "Yellow", "White"}
+    assert without(songs, {}, {}) is songs
 
 
 def test_one_run_learns_of_several_policies_and_says_how_much_of_each(minilm: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from store.builds import Build, build_labels
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.text import normalised
 from train.alike import alike_chunks, alike_queries
 from train.batches import Meets, Task
 from train.recipe import Recipe
@@ -50,7 +51,10 @@ def read_training_splits(store: Store, builds: Sequence[Build]) -> list[Training
 
 
 def without(split: TrainingSplit, anchors: Mapping[str, str], chunks: Mapping[str, str]) -> TrainingSplit:
-    """Leave out of a split whatever equals or nearly repeats one of some anchors or chunks, given by id."""
+    """Leave out of a split whatever equals or nearly repeats one of some anchors or chunks, given by id.
+
+    A chunk that has the words of one of the anchors is left out too, and an anchor that has those of a chunk.
+    """
     if not anchors and not chunks:
         return split
     own = {name: _texts(split, name) for name in ("anchor", "chunk")}
@@ -59,8 +63,12 @@ def without(split: TrainingSplit, anchors: Mapping[str, str], chunks: Mapping[st
         "anchor": {like for anchor in anchors for like in queries.of(anchor)},
         "chunk": {like for chunk in chunks for like in passages.of(chunk)},
     }
-    bad_anchors = [key for key in own["anchor"] if queries.representative[key] in near["anchor"]]
-    bad_chunks = [key for key in own["chunk"] if passages.representative[key] in near["chunk"]]
+    # Where anchors and chunks are of one kind, as products and songs are, a query of a test may be a chunk here.
+    said = {"anchor": {*map(normalised, chunks.values())}, "chunk": {*map(normalised, anchors.values())}}
+    bad_anchors, bad_chunks = (
+        [key for key, text in own[name].items() if like[key] in near[name] or normalised(text) in said[name]]
+        for name, like in (("anchor", queries.representative), ("chunk", passages.representative))
+    )
 
     def kept(table: pa.Table, columns: Sequence[str]) -> pa.Table:
         import pyarrow.compute as pc
