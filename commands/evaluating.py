@@ -1,5 +1,6 @@
 """What models are worth: evaluate, and the gate before one is put to use."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,7 @@ def evaluate(
     from train.held_out import read_held_out
     from train.line_up import line_up, trained_sizes
     from train.metrics import NAMED_BEFOREHAND
+    from train.model_card import write_model_card
     from train.runs import read_run
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -79,6 +81,7 @@ def evaluate(
     if is_run:  # shown first: what took long is not lost where the folder cannot be written to
         file = evaluation_file(tuned, chosen.build_id)
         write_evaluation(file, result)
+        write_model_card(tuned)
         out.note(f"Kept in {relative(file)}")
         out.next(f"uncited report {relative(tuned)}")
 
@@ -99,9 +102,11 @@ def gate(
     quiet: QuietOption = False,
 ) -> None:
     """Tell a pipeline whether a tuned model may replace another: exit status 0 if it may, 3 if it may not."""
-    from printing import Output
+    from printing import Output, relative
     from train.evaluate import compare
+    from train.evaluation_file import evaluation_file, readable_evaluation
     from train.gate import gate as check
+    from train.gate import measured_before, system_of
     from train.held_out import read_held_out
     from train.line_up import TUNED
     from train.metrics import checked_metrics
@@ -117,17 +122,18 @@ def gate(
             f"no model to beat: uncited.toml names none in use under {policy}", hint="--against FOLDER_OR_NAME"
         )
     name = other if other != TUNED else f"./{other}"  # a folder may have that name
+    seeds = _checked(tuned, runs)
     out = Output(as_json=json, quiet=quiet)
-    with out.progress() as bar:
-        result = compare(
-            held_out,
-            {name: other, TUNED: str(tuned)},
-            named_beforehand=[metric],
-            runs=_checked(tuned, runs),
-            seed=seed,
-            progress=bar,
-        )
-    found = check(result, name, min_gain=min_gain, metric=metric)
+    file = evaluation_file(tuned, chosen.build_id)
+    result = measured_before(readable_evaluation(file), held_out, other, str(tuned), runs=seeds, seed=seed)
+    if result:
+        out.note(f"Measured before: {relative(file)}")
+    else:
+        models = {name: other, TUNED: str(tuned)}
+        with out.progress() as bar:
+            result = compare(held_out, models, named_beforehand=[metric], runs=seeds, seed=seed, progress=bar)
+    found = check(result, str(system_of(result, other)), min_gain=min_gain, metric=metric)
+    found = replace(found, against=other)
     if not out.json(found):
         _print_gate(out, found)
     if not found.passed:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from train.runs import Run
 
 _HEADLINE = "nDCG@10"
+_TEST = f"test {_HEADLINE}"
 
 
 def runs(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
@@ -43,7 +44,12 @@ def runs(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Qui
         out.line("No model was trained here yet.")
         out.next("uncited train --policy NAME")
         return
-    out.table("Runs", list(told[0]), [list(row.values()) for row in told])
+    numbers = ("kind", "steps", "validation", _TEST)
+    rows = [(number, *(row[name] for name in numbers)) for number, row in enumerate(told, start=1)]
+    out.table("Runs", ("run", *numbers), rows)
+    for number, row in enumerate(told, start=1):
+        named = f"Run {number}: {row['folder']} ({row['policy']}, build {row['build']})"
+        out.line(f"{named}: {row['base']}, {row['loss']}")
     for run in found:
         if run.changed:
             out.line(f"{relative(run.folder)}: the weights or settings are not those that were trained")
@@ -61,7 +67,7 @@ def _row(run: "Run") -> dict[str, object]:
         "loss": settings["loss"],
         "steps": record["steps"],
         "validation": _validation(record),
-        f"test {_HEADLINE}": _test(run.folder),
+        _TEST: _test(run),
     }
 
 
@@ -71,18 +77,20 @@ def _validation(record: Mapping[str, Any]) -> float | None:
     return validation_score(record)
 
 
-def _test(folder: Path) -> str:
+def _test(run: "Run") -> str:
     """Write the headline metric of a run that was evaluated, and its difference to the base with the interval."""
     from store.errors import InvalidDataError
-    from train.evaluation_file import EVALUATION_FILE, read_evaluation
+    from train.evaluation_file import EVALUATION_FILE, is_of_run, read_evaluation
 
     try:
-        found = read_evaluation(folder / EVALUATION_FILE)
+        found = read_evaluation(run.folder / EVALUATION_FILE)
         metric = found.labelled.metric(_HEADLINE) if found else None
     except (InvalidDataError, KeyError):  # of another version
         return "cannot be read"
     if found is None or metric is None:
         return ""
+    if not is_of_run(found, run.record):
+        return "of other weights"
     value = metric.values.get(found.subject)
     said = "" if value is None else f"{value:.3f}"
     compared = metric.differences.get("base")

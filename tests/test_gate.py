@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from tests.labelled_store import POLICY
 from tests.test_cli import from_json, run
 from tests.test_evaluate import moods
 from train import trainer
+from train.evaluate import compare
 from train.evaluation import Compared, Cost, Evaluation, Metric, Ranking, SeedSpread, Slice, Spread, System
 from train.evaluation_file import read_evaluation
-from train.gate import GateResult, gate
+from train.gate import GateResult, gate, measured_before, system_of
+from train.held_out import HeldOut
+from train.ranking import BM25
 from train.recipe import Recipe
 from train.rows import read_training_split
 from train.triplets import build
@@ -118,6 +122,36 @@ def test_seeds_that_scatter_more_than_they_gain_fail() -> None:
     assert "seeds agree" in failed(checked(seeds=(-0.04, -0.05, -0.06)))
 
 
+def test_a_kept_evaluation_stands_for_the_gate_and_says_the_same(minilm: str, tmp_path: Path) -> None:
+    young = {"cat": "kittens", "dog": "puppies", "horse": "foals", "cow": "calves", "sheep": "lambs", "hen": "chicks"}
+    asked = {animal: f"what kind of animal is a {animal}" for animal in young}
+    qrels = {animal: {young[animal]: 1, f"tax {animal}": 0} for animal in young}
+    pool = {text: text for text in young.values()} | {f"tax {one}": f"what kind of tax is on {one[0]}" for one in young}
+    test = HeldOut("build_1", asked, asked, qrels, pool, 12)
+    kept = compare(test, {"base": minilm, "BM25": BM25, "tuned": minilm}, named_beforehand=["MRR@10", "nDCG@10"])
+    anew = compare(test, {BM25: BM25, "tuned": minilm}, named_beforehand=["nDCG@10"])
+    standing = measured_before(kept, test, BM25, minilm)
+    assert standing
+    assert system_of(standing, BM25) == "BM25"
+    same = replace(gate(standing, "BM25", min_gain=0.01, metric="nDCG@10"), against=BM25)
+    assert same == gate(anew, BM25, min_gain=0.01, metric="nDCG@10")
+    assert same.difference.value != 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    relabelled = test._replace(qrels=qrels | {"cat": {"kittens": 0, "tax cat": 1}})
+    assert measured_before(kept, test._replace(pool={}), BM25, minilm), "the collection has grown"
+    assert not measured_before(None, test, BM25, minilm)
+    assert not measured_before(kept, relabelled, BM25, minilm)
+    assert not measured_before(kept, test._replace(segments={"query source": dict.fromkeys(asked, "a")}), BM25, minilm)
+    assert not measured_before(kept, test, BM25, minilm, seed=1)
+    assert not measured_before(kept, test, BM25, str(other))
+    assert not measured_before(kept, test, str(other), minilm)
+    assert not measured_before(kept, test, BM25, minilm, runs=[minilm, minilm])
+    older = replace(kept, settings={**kept.settings, "versions": {"uncited": "0"}})
+    assert not measured_before(older, test, BM25, minilm)
+
+
 @pytest.mark.slow
 def test_the_commands_compare_keep_and_decide(tmp_path: Path, minilm: str) -> None:
     workspace = create_workspace(tmp_path)
@@ -135,10 +169,16 @@ def test_the_commands_compare_keep_and_decide(tmp_path: Path, minilm: str) -> No
     assert kept is not None
     assert [system.name for system in kept.systems] == ["base", "BM25", "tuned"]
     assert kept.labelled.metric("nDCG@10").differences["base"].verdict == "gain"
+    assert "| nDCG@10 |" in (folder / "README.md").read_text(), "the model card has the results"
     closed = run("gate", "-p", "answers", "--against", folder, cwd=tmp_path, status=3)
     assert "FAILS  gain above zero" in closed.stdout
     assert "The gate is closed." in closed.stdout
     (tmp_path / "uncited.toml").write_text(f'[evaluate]\ndeployed = {{ answers = "{minilm}" }}\n')
-    opened = from_json("gate", "-p", "answers", "--min-gain", "0.1", cwd=tmp_path)
-    assert opened["against"] == minilm
-    assert opened["passed"]
+    opened = run("gate", "-p", "answers", "--min-gain", "0.1", cwd=tmp_path)
+    assert f"nDCG@10 against {minilm}" in opened.stdout
+    assert "The gate is open." in opened.stdout
+    assert "Measured before" in opened.stderr, "the base of the evaluation is the model in use"
+    (folder / "evaluation.json").unlink()
+    measured = run("gate", "-p", "answers", "--min-gain", "0.1", cwd=tmp_path)
+    assert measured.stdout == opened.stdout
+    assert "Measured before" not in measured.stderr

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from store.builds import note_output
 from store.database import Store
+from tests.evaluations import evaluation
 from tests.labelled_store import fill
 from tests.test_cli import from_json, run
 from train import trainer
+from train.evaluation_file import write_evaluation
 from train.model_card import write_model_card
 from train.recipe import Recipe
 from train.rows import read_training_split
@@ -67,6 +70,27 @@ def test_the_card_tells_all_that_and_quotes_no_text_of_the_logs(trained: Path, w
     assert "ann" not in card.split()
     for text in json.loads((workspace.parent / "texts.json").read_text()):
         assert text not in card
+
+
+def test_results_are_told_of_the_weights_that_were_measured_and_of_no_others(trained: Path, workspace: Path) -> None:
+    record = read_run(trained)
+    assert record is not None
+    found = evaluation(record["build_id"], "base")
+    base, tuned = found.systems
+    named = f"{trained.name}@{record['model_sha256'][:12]}"
+    try:
+        write_evaluation(trained / "evaluation.json", replace(found, systems=(base, replace(tuned, model_id=named))))
+        assert "| nDCG@10 | 0.641 | 0.610 | +0.012 to +0.050 | gain |" in write_model_card(trained).read_text()
+        said = run("runs", cwd=workspace, COLUMNS="80").stdout
+        assert "0.641 (base +0.012 to +0.050)" in said
+        table, _, named_below = said.partition("Run 1: ")
+        assert max(map(len, table.splitlines())) <= 80
+        assert named_below.startswith(f"models/{trained.name} (answers, build ")
+        write_evaluation(trained / "evaluation.json", found)
+        assert "Not evaluated yet" in write_model_card(trained).read_text()
+        assert from_json("runs", cwd=workspace)[0]["test nDCG@10"] == "of other weights"
+    finally:
+        (trained / "evaluation.json").unlink()
 
 
 def test_runs_are_listed_and_weights_that_changed_are_named(trained: Path, workspace: Path) -> None:

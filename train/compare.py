@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from train.evaluation import Compared, Metric, Ranking
@@ -94,6 +95,16 @@ def _compared(differences: Sequence[Difference], p_values: Sequence[float], name
         )
         for i, (found, p) in enumerate(zip(differences, p_values, strict=True))
     ]
+
+
+def asked_alone(found: Compared) -> Compared:
+    """Return what is said of a metric where it is the only one that was named beforehand."""
+    if found.p is None:
+        return found
+    low, high = (math.nan if bound is None else bound for bound in (found.low, found.high))
+    value = math.nan if found.value is None else found.value
+    verdict = _verdict(Difference(value, low, high, found.groups, found.changed), found.p, 1)
+    return replace(found, corrected_p=found.p, verdict=verdict)
 
 
 def _verdict(found: Difference, corrected_p: float | None, asked: int) -> str:

@@ -1,6 +1,7 @@
 """Whether a tuned model finds better what the policy calls relevant, and how sure one can be of that."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 from store.builds import Build
@@ -10,13 +11,23 @@ from store.errors import UsageError
 from store.progress import Progress, silent
 from train.compare import compared
 from train.evaluation import AtSize, Evaluation, QueryResult, System
-from train.held_out import POOL_SIZE, HeldOut, read_held_out
+from train.held_out import POOL_SIZE, HeldOut, labels_id, read_held_out
 from train.metrics import METRICS, NAMED_BEFOREHAND, checked_metrics, per_query
 from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
 from train.seeds import seed_spread
 from train.slices import slices
 from train.warnings import warnings
+
+
+def identified(model: str) -> str:
+    """Name a model (folder, hub name or `BM25`) by what it is; see `store.encoders.model_name`."""
+    return model if model == BM25 else model_name(model)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes an evaluation."""
+    return {name: version(name) for name in ("uncited", "sentence-transformers", "transformers", "torch")}
 
 
 def evaluate(
@@ -103,7 +114,14 @@ def compare(
         left_out=len(test.queries) - len(wanted),
         pool=len(test.pool),
         warnings=warnings(test, ranking, models),
-        settings={"seed": seed, "named_beforehand": list(named), "sizes": list(sizes), "runs": list(runs)},
+        settings={
+            "seed": seed,
+            "named_beforehand": list(named),
+            "sizes": list(sizes),
+            "runs": list(runs),
+            "labels_id": labels_id(test),
+            "versions": versions(),
+        },
     )
 
 
@@ -123,8 +141,7 @@ def _queries(test: HeldOut) -> _Queries:
 
 def _system(name: str, model: str, found: Ranked, models: Mapping[str, str]) -> System:
     reorders = next((other for other, source in models.items() if source == found.reorders), found.reorders)
-    model_id = model if model == BM25 else model_name(model)
-    return System(name, model, model_id, found.kind, reorders, found.dimensions, found.cost)
+    return System(name, model, identified(model), found.kind, reorders, found.dimensions, found.cost)
 
 
 def _at_sizes(

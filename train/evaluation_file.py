@@ -1,7 +1,9 @@
 """The file that keeps an evaluation beside the `run.json` of a model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from store.errors import InvalidDataError
 from train.evaluation import Evaluation
@@ -31,6 +33,20 @@ def write_evaluation(file: Path, evaluation: Evaluation) -> None:
         UsageError: the file cannot be written.
     """
     write_result(file, evaluation)
+
+
+def readable_evaluation(file: Path) -> Evaluation | None:
+    """Read an evaluation; None where there is none, or one of another version."""
+    try:
+        return read_evaluation(file)
+    except InvalidDataError:
+        return None
+
+
+def is_of_run(evaluation: Evaluation, record: Mapping[str, Any]) -> bool:
+    """Tell whether what was evaluated are the weights that a run, by its record, trained."""
+    stated = record.get("model_sha256")  # runs of early versions have none
+    return stated is None or evaluation.system(evaluation.subject).model_id.endswith(f"@{stated[:12]}")
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

@@ -1,10 +1,15 @@
 """Whether a model may take the place of another: yes only where the evaluation leaves no doubt."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from train.compare import asked_alone
+from train.evaluate import identified, versions
 from train.evaluation import Compared, Evaluation
+from train.held_out import HeldOut, labels_id
 from train.seeds import FEWEST_SEEDS
 from train.statistics import CONFIDENCE, MIN_CHANGED_GROUPS
+from train.warnings import warnings
 
 _ALPHA = 1 - CONFIDENCE + 1e-9
 
@@ -37,7 +42,8 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
 
     Four conditions: the interval of the gain lies above zero (and the sign-flip test agrees); the gain is at least
     `min_gain`; no slice falls, which is said of one whose interval lies below zero; and, where runs with other seeds
-    were evaluated, the standard deviation of their gains is not above their mean.
+    were evaluated, the standard deviation of their gains is not above their mean. One metric is looked at, so its
+    p-value is not corrected for those that the evaluation claims besides.
 
     Args:
         evaluation: of the model.
@@ -45,7 +51,7 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
         min_gain: in units of the metric.
         metric: its name.
     """
-    difference = evaluation.labelled.metric(metric).differences[against]
+    difference = asked_alone(evaluation.labelled.metric(metric).differences[against])
     checks = (
         _above_zero(difference),
         _large_enough(difference, min_gain),
@@ -54,6 +60,42 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
     )
     passed = not any(check.passed is False for check in checks)
     return GateResult(passed, evaluation.build_id, against, metric, min_gain, difference, checks, evaluation.warnings)
+
+
+def measured_before(
+    kept: Evaluation | None, test: HeldOut, against: str, tuned: str, *, runs: Sequence[str] = (), seed: int = 0
+) -> Evaluation | None:
+    """Return a kept evaluation as `compare` would give it anew for the gate; None where it stands for something else.
+
+    It has to be of the same labels, seed and versions, and of the same two models, which are known by their weights.
+    In it, `against` goes by the name under which it was compared; see `system_of`.
+
+    Args:
+        kept: what was kept of an earlier evaluation, if anything.
+        test: the test set as it is now.
+        against: the model to beat, by folder or hub name.
+        tuned: the model that is evaluated.
+        runs: the same with other seeds.
+        seed: of the bootstrap.
+    """
+    now = {"seed": seed, "labels_id": labels_id(test), "versions": versions()}
+    if kept is None or any(kept.settings.get(name) != value for name, value in now.items()):
+        return None
+    name = system_of(kept, against)
+    if name is None or kept.system(kept.subject).model_id != identified(tuned):
+        return None
+    wanted = tuple(map(identified, (tuned, *runs)))
+    if runs and (kept.seeds is None or kept.seeds.against != name or kept.seeds.runs != wanted):
+        return None
+    told = warnings(test, kept.labelled, {against: against, kept.subject: tuned})
+    return replace(kept, seeds=kept.seeds if runs else None, warnings=told)
+
+
+def system_of(evaluation: Evaluation, model: str) -> str | None:
+    """Return the name under which a model, by folder or hub name, was compared with the evaluated one, if it was."""
+    wanted = identified(model)
+    others = (system for system in evaluation.systems if system.name != evaluation.subject)
+    return next((system.name for system in others if system.model_id == wanted), None)
 
 
 def _above_zero(found: Compared) -> Check:

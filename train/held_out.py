@@ -6,6 +6,7 @@ from typing import NamedTuple
 from store.builds import Build, build_labels, build_pool
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.ids import content_id
 from store.monitor import logged_fields
 from store.policies import get_policy_by_id
 from store.synthetic import synthetic_purposes
@@ -38,6 +39,15 @@ class HeldOut(NamedTuple):
     kinds: Mapping[str, str] = {}
     segments: Mapping[str, Mapping[str, str]] = {}
     judges_of_both: tuple[str, ...] = ()
+
+
+def labels_id(test: HeldOut) -> str:
+    """Name all that the ranking of the labelled chunks, and its parts, rests on besides the models.
+
+    Texts are named by the ids of queries and chunks. The pool has no part in it: it grows with the collection.
+    """
+    labels = (test.qrels, test.grades, test.sources, test.kinds, test.segments)
+    return content_id("labels", test.build_id, test.groups, sorted(test.synthetic), *labels)
 
 
 def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by: str = "length") -> HeldOut:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.errors import InvalidDataError, MissingError
+from store.errors import MissingError
 from train.evaluation import Evaluation
-from train.evaluation_file import EVALUATION_FILE, read_evaluation
+from train.evaluation_file import EVALUATION_FILE, is_of_run, readable_evaluation
+from train.experiments import write_whole
 from train.recipe import Kind
 from train.runs import read_run
 
@@ -42,23 +43,18 @@ _TOLD = ("kind", "base_model", "base_model_is", "rows_sha256")  # settings that 
 def write_model_card(folder: Path) -> Path:
     """Write the model card of a run from its record, with its results where it has been evaluated; return the file.
 
-    The question of each policy and counts are in it, and no query, chunk or name of a person.
+    The question of each policy and counts are in it, and no query, chunk or name of a person. What somebody else wrote
+    into the file is gone then.
 
     Raises:
         MissingError: the folder holds no run.
-        InvalidDataError: the card cannot be written.
+        UsageError: the card cannot be written.
     """
     record = read_run(folder)
     if record is None:
         raise MissingError(f"{folder} holds no run: there is no run.json that can be read", hint="uncited runs")
-    try:
-        evaluation = read_evaluation(folder / EVALUATION_FILE)
-    except InvalidDataError:  # of another version: the card does without
-        evaluation = None
-    try:
-        (folder / CARD).write_text(model_card(record, evaluation), encoding="utf-8")
-    except OSError as error:
-        raise InvalidDataError(f"{folder / CARD} cannot be written: {error.strerror}") from error
+    evaluation = readable_evaluation(folder / EVALUATION_FILE)
+    write_whole(folder / CARD, model_card(record, evaluation if evaluation and is_of_run(evaluation, record) else None))
     return folder / CARD
 
 

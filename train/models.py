@@ -27,7 +27,7 @@ def load_model(base_model: str, class_name: str = "SentenceTransformer", **optio
                 raise InvalidDataError(f"{base_model} cannot be read as a model: {why}") from error
             raise MissingError(
                 f"no model at {base_model!r}, and no such name could be fetched from the Hugging Face hub ({why})",
-                hint="--base-model FOLDER_OF_A_SENTENCE_TRANSFORMER",
+                hint="give the folder of a model that sentence-transformers reads, or its name on the hub",
             ) from error
 
 
