@@ -1,10 +1,12 @@
 """Learning curve, label ablation and sweep: the statistics, what is trained on, and that nothing is trained twice."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from store.database import Store
@@ -167,7 +169,10 @@ def test_parts_are_nested_whole_queries_first_and_the_same_each_time() -> None:
     assert [len(set(p.triplets["anchor_id"].to_pylist())) for p in parts] == [2, 4, 7]
     assert all(set(p.labels["anchor_id"].to_pylist()) == set(p.triplets["anchor_id"].to_pylist()) for p in parts)
     assert parts[0].labels.num_rows == 5 + 2
-    assert _part(split, order, 30) is split
+    unpaired = split_of([("only positive", "good", "bad")]).labels.slice(0, 1)
+    whole = _part(dataclasses.replace(split, labels=pa.concat_tables([split.labels, unpaired])), order, 30)
+    assert whole.triplets == split.triplets
+    assert whole.labels == split.labels, "every part has as many labels a triplet"
     assert (order == _order(split, 0)).all()
     assert (order != _order(split, 1)).any()
 

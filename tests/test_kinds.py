@@ -14,7 +14,7 @@ from store.errors import MissingError, UsageError
 from store.progress import silent
 from tests.labelled_store import fill
 from tests.training import split_of
-from train import trainer
+from train import ranking, trainer
 from train.batches import Meets, apart_sampler, batches_apart
 from train.held_out import HeldOut
 from train.kinds import kind_of, load
@@ -228,7 +228,9 @@ class TestRanking:
         assert found == pytest.approx(expected, abs=1e-4)
         assert set(ranked.labelled["q"]) == {"c3", "c0"}
 
-    def test_a_reranker_orders_what_the_first_model_retrieves(self, minilm: str, tmp_path: Path) -> None:
+    def test_a_reranker_orders_what_the_first_model_retrieves(
+        self, minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         recipe = Recipe(kind="reranker", base_model=minilm, batch_size=2, max_steps=2)
         reranker = str(trainer.train(SPLIT, recipe, out=tmp_path / "reranker").model)
         found = rank_with_all(TEST, ["q"], [minilm, reranker], silent)
@@ -236,6 +238,11 @@ class TestRanking:
         assert set(found[reranker].collection["q"]) == set(found[minilm].collection["q"])
         read = load("reranker", reranker).predict([(TEST.queries["q"], POOL["c3"])])
         assert found[reranker].labelled["q"]["c3"] == pytest.approx(float(read[0]), abs=1e-4)
+        monkeypatch.setattr(ranking, "RETRIEVED", 1)
+        after = rank_with_all(TEST, ["q"], [minilm, reranker], silent)
+        unread = ({"c3", "c0"} - set(after[reranker].collection["q"])).pop()
+        assert after[reranker].places["q"][unread] == found[minilm].places["q"][unread], "it stays where it was"
+        monkeypatch.undo()
         alone = rank_with_all(TEST, ["q"], [reranker], silent)[reranker]
         assert alone.reorders == "bm25"
         assert set(alone.collection["q"]) == set(rank_with_all(TEST, ["q"], ["bm25"], silent)["bm25"].collection["q"])

@@ -174,11 +174,13 @@ def _order(split: TrainingSplit, seed: int) -> "npt.NDArray[np.int64]":
 
 
 def _part(split: TrainingSplit, order: "npt.NDArray[np.int64]", size: int) -> TrainingSplit:
-    """Return the first triplets of an order, with the labels of the chunks in them."""
+    """Return the first triplets of an order, with the labels of the chunks in them.
+
+    Labels that stand in no triplet are left out of the whole split too: a reranker, which reads labels, would have more
+    of them for each triplet at the last point than at the others.
+    """
     import pyarrow.compute as pc
 
-    if size == split.triplets.num_rows:
-        return split
     triplets = split.triplets.take(pa.array(sorted(order[:size].tolist())))
     anchors = pc.is_in(split.labels["anchor_id"], value_set=triplets["anchor_id"].combine_chunks())
     chunks = pa.concat_arrays([triplets[name].combine_chunks() for name in ("positive_id", "negative_id")])

@@ -194,7 +194,7 @@ def _rerank(
     return Ranked(
         {query: {chunk: scores[query][chunk] for chunk in test.qrels[query]} for query in wanted},
         collection,
-        {query: _places_among(collection[query], test.qrels[query]) for query in wanted},
+        {query: _places_after(collection[query], first.places[query]) for query in wanted},
         "reranker",
         _one_after_the_other(first.cost, own),
         reorders=first_stage,
@@ -220,10 +220,10 @@ def _read(
     return scores
 
 
-def _places_among(retrieved: Mapping[str, float], labelled: Mapping[str, int]) -> dict[str, int | None]:
-    """Return the place of each labelled chunk among those retrieved; None where it is not one of them."""
-    order = {chunk: i for i, chunk in enumerate(sorted(retrieved, key=lambda chunk: -retrieved[chunk]), start=1)}
-    return {chunk: order.get(chunk) for chunk in labelled}
+def _places_after(reordered: Mapping[str, float], first: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return the place of each labelled chunk once some were put in order; the others stay where they were before."""
+    order = {chunk: i for i, chunk in enumerate(sorted(reordered, key=lambda chunk: -reordered[chunk]), start=1)}
+    return {chunk: order.get(chunk, place) for chunk, place in first.items()}
 
 
 def _timed(queries: Sequence[str], once: Callable[[str], None]) -> list[float]:
