@@ -1,21 +1,18 @@
-"""One stage of the judge at work: hands out pairs, collects what comes back, writes it down at least once a second.
+"""One stage of the judge at work: hands out pairs, collects what comes back, writes it down.
 
-It may be stopped, killed and started again: a pair that one judge has settled under one labelling fingerprint is not
-asked about again, and what has been answered is lost only if the machine dies within that second.
+It may be stopped, killed and started again (see `labeling.under_way`): a pair that one judge has settled under one
+labelling fingerprint is not asked about again.
 """
 
-import asyncio
-import contextlib
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from functools import partial
 
 from labeling.budget import Budget
 from labeling.endpoint import TRANSIENT
 from labeling.recording import Recorder
 from labeling.stages import Answered, Stage
-from labeling.stopping import ending_on_signals
+from labeling.under_way import UnderWay
 from store.database import Store
 from store.errors import ProviderError
 from store.judge_queue import PairToJudge, count_unsettled, queue_pairs, queued_pairs
@@ -23,9 +20,7 @@ from store.judgments import Judgment, add_judgments
 from store.policies import Policy
 from store.progress import Progress
 
-_WRITE_EVERY_S = 0.8
 _FETCH = 2000  # pairs read from the database at a time
-_GRACE_S = 3.0  # for answers under way when the run is stopped
 _FAILURES_IN_A_ROW = 20  # after which the endpoint is taken to be down
 _NO_ANSWER = (*TRANSIENT, "bad_request")
 _CHECK = "check --base-url and that the server runs; the same command goes on where this one stopped"
@@ -98,11 +93,8 @@ class Run:
         self._fetched = 0
         self._queue: deque[PairToJudge] = deque()
         self._held: list[PairToJudge] = []  # a batch for which the budget has no room yet
-        self._tasks: set[asyncio.Task[list[Answered]]] = set()
+        self._under_way: UnderWay[list[Answered]] = UnderWay(answered=self._take, write=self._write)
         self._answered: list[Answered] = []
-        self._wake = asyncio.Event()
-        self._stopping = False
-        self._fatal: BaseException | None = None
         self._replies = 0
         self._failures_in_a_row = 0
         self._started = 0.0
@@ -113,40 +105,18 @@ class Run:
         Raises:
             ProviderError: it will not; what it has answered is written.
         """
-        self._started = written = time.monotonic()
+        self._started = time.monotonic()
         work = self._work
         unsettled = queue_pairs(self._store, work.policy, work.judge_id, retry=work.retry)
         self._total = unsettled if work.limit is None else min(unsettled, work.limit)
         self._progress.start(f"judging with {self.result.model}", self._total)
-        with ending_on_signals(self._interrupt):
-            try:
-                while not self._stopping and (self._tasks or self._more()):
-                    self._hand_out()
-                    await self._until_something_happens()
-                    if time.monotonic() - written >= _WRITE_EVERY_S:
-                        self._write()
-                        written = time.monotonic()
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=_GRACE_S)
-                    await asyncio.sleep(0)  # lets the callbacks of finished tasks run
-            finally:
-                for task in self._tasks:
-                    task.cancel()
-                self._write()
+        await self._under_way.work(more=self._more, hand_out=self._hand_out, resume_at=lambda: self._stage.resume_at)
         unsettled = count_unsettled(self._store, work.policy, work.judge_id, retry=work.retry)
         self.result.remaining = unsettled - self.result.not_recorded
         self.result.seconds = time.monotonic() - self._started
-        if self._fatal:
-            raise self._fatal
-
-    def _interrupt(self) -> None:
-        self.result.interrupted = True
-        self._stop()
-
-    def _stop(self, because: BaseException | None = None) -> None:
-        self._fatal = self._fatal or because
-        self._stopping = True
-        self._wake.set()
+        self.result.interrupted = self._under_way.interrupted
+        if self._under_way.fatal:
+            raise self._under_way.fatal
 
     def _more(self) -> bool:
         """Tell whether there is a pair to hand out; reads the next ones from the database when the queue is empty."""
@@ -159,32 +129,21 @@ class Run:
     def _hand_out(self) -> None:
         if time.monotonic() < self._stage.resume_at:
             return
-        while len(self._tasks) < self._stage.at_once and self._more():
+        while len(self._under_way) < self._stage.at_once and self._more():
             batch, self._held = self._held or self._stage.next_batch(self._queue), []
             budget = self._work.budget
             most_usd = self._stage.most_usd(batch) if budget else 0.0
             if budget and not budget.fits(most_usd):
                 self._held = batch
-                if not self._tasks:
+                if not self._under_way:
                     self.result.budget_spent = True
-                    self._stop()
+                    self._under_way.stop()
                 return
             if budget:
                 budget.reserve(most_usd)
-            task = asyncio.create_task(self._stage.answer(batch))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._done, reserved_usd=most_usd))
+            self._under_way.start(self._stage.answer(batch), reserved_usd=most_usd)
 
-    def _done(self, task: asyncio.Task[list[Answered]], *, reserved_usd: float) -> None:
-        self._tasks.discard(task)
-        self._wake.set()
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._stop(error)
-            return
-        answered = task.result()
+    def _take(self, answered: list[Answered], reserved_usd: float) -> None:
         self._answered += answered
         judgments = [a.judgment for a in answered if a.judgment]
         if self._work.budget:
@@ -201,16 +160,10 @@ class Run:
         self._failures_in_a_row += 1
         last = f"{failed.error}: {(failed.raw_answer or '')[:200]}"
         if not self._replies and failed.error in ("connection", "bad_response"):  # the SDK has tried three times
-            self._stop(ProviderError(f"no answer from the judge's endpoint ({last})", hint=_CHECK))
+            self._under_way.stop(ProviderError(f"no answer from the judge's endpoint ({last})", hint=_CHECK))
         elif self._failures_in_a_row >= _FAILURES_IN_A_ROW:
             said = f"the judge's endpoint failed {self._failures_in_a_row} times in a row (at last {last})"
-            self._stop(ProviderError(said, hint=_CHECK))
-
-    async def _until_something_happens(self) -> None:
-        pause = self._stage.resume_at - time.monotonic()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), min(pause, _WRITE_EVERY_S) if pause > 0 else _WRITE_EVERY_S)
-        self._wake.clear()
+            self._under_way.stop(ProviderError(said, hint=_CHECK))
 
     def _write(self) -> None:
         """Write down what has been answered. The recording goes first: it too saves a second bill."""

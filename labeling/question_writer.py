@@ -1,16 +1,14 @@
 """Asking a model for questions about chunks: hands out requests, collects what comes back, writes it down.
 
-What has been answered is lost only if the machine dies within a second. It stands beside `labeling.judge_run`, which
-does the same for pairs, and shares with it the endpoint, the budget and what becomes of each fault.
+It stands beside `labeling.judge_run`, which does the same for pairs, and shares with it the loop, the endpoint, the
+budget and what becomes of each fault.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from labeling.answers import cost_usd
 from labeling.budget import Budget, most_it_can_cost
@@ -19,7 +17,7 @@ from labeling.endpoint import TRANSIENT, Endpoint, Failure
 from labeling.judges import OPENAI_URL, endpoint_url, with_judges_model
 from labeling.question_lists import parse_questions
 from labeling.question_prompt import PERSONAS, WRITER_PROMPT, writing_request
-from labeling.stopping import ending_on_signals
+from labeling.under_way import UnderWay
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
 from store.ids import canonical_json, content_id
@@ -28,8 +26,6 @@ from store.progress import Progress
 from store.synthetic import Generation, Purpose, SourceChunk, add_generations
 from store.workspace import JudgeSettings, Price, SynthesisSettings, secret
 
-_WRITE_EVERY_S = 0.8
-_GRACE_S = 3.0  # for answers under way when the run is stopped
 _FAILURES_IN_A_ROW = 20
 _NO_ANSWER = (*TRANSIENT, "bad_request")
 
@@ -174,51 +170,37 @@ class _Run:
     budget: Budget | None
     written: Written
     progress: Progress
-    tasks: set[asyncio.Task[Generation]] = field(default_factory=set)
     answered: list[Generation] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    stopping: bool = False
-    fatal: BaseException | None = None
     failures_in_a_row: int = 0
+    under_way: UnderWay[Generation] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.under_way = UnderWay(answered=self._take, write=self._store)
 
     async def go(self) -> None:
-        stored = time.monotonic()
-        with ending_on_signals(self._interrupt):
-            try:
-                while not self.stopping and (self.tasks or self.queue):
-                    self._hand_out()
-                    await self._until_something_happens()
-                    if time.monotonic() - stored >= _WRITE_EVERY_S:
-                        self._store()
-                        stored = time.monotonic()
-                if self.tasks:
-                    await asyncio.wait(self.tasks, timeout=_GRACE_S)
-                    await asyncio.sleep(0)  # lets the callbacks of finished tasks run
-            finally:
-                for task in self.tasks:
-                    task.cancel()
-                self._store()
-        if self.fatal:
-            raise self.fatal
+        await self.under_way.work(
+            more=lambda: bool(self.queue), hand_out=self._hand_out, resume_at=lambda: self.chat.endpoint.resume_at
+        )
+        self.written.interrupted = self.under_way.interrupted
+        if self.under_way.fatal:
+            raise self.under_way.fatal
 
     def _hand_out(self) -> None:
         endpoint = self.chat.endpoint
         # The first request goes alone, until a reply shows which form the server takes.
         at_once = min(self.writer.settings.concurrency, endpoint.limit) if self.chat.proven else 1
-        while self.queue and len(self.tasks) < at_once and time.monotonic() >= endpoint.resume_at:
+        while self.queue and len(self.under_way) < at_once and time.monotonic() >= endpoint.resume_at:
             asked = asked_about(self.writer, self.policy, self.queue[0])
             most_usd = self._most_usd(asked.request)
             if self.budget and not self.budget.fits(most_usd):
-                if not self.tasks:
+                if not self.under_way:
                     self.written.budget_spent = True
-                    self._stop()
+                    self.under_way.stop()
                 return
             if self.budget:
                 self.budget.reserve(most_usd)
             self.queue.popleft()
-            task = asyncio.create_task(self._ask(asked))
-            self.tasks.add(task)
-            task.add_done_callback(partial(self._done, reserved_usd=most_usd))
+            self.under_way.start(self._ask(asked), reserved_usd=most_usd)
 
     def _most_usd(self, request: Request) -> float:
         if self.budget is None or self.writer.price is None:
@@ -250,16 +232,7 @@ class _Run:
             return replace(sent, error=outcome.kind, raw_answer=outcome.raw)
         return _answered(sent, outcome, self.writer.price)
 
-    def _done(self, task: asyncio.Task[Generation], *, reserved_usd: float) -> None:
-        self.tasks.discard(task)
-        self.wake.set()
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._stop(error)
-            return
-        generation = task.result()
+    def _take(self, generation: Generation, reserved_usd: float) -> None:
         self.answered.append(generation)
         if self.budget:
             self.budget.settle(reserved_usd, [generation])
@@ -269,29 +242,12 @@ class _Run:
         self.failures_in_a_row += 1
         if self.failures_in_a_row >= (_FAILURES_IN_A_ROW if self.chat.proven else 1):
             said = f"{generation.error}: {(generation.raw_answer or '')[:200]}"
-            self._stop(
+            self.under_way.stop(
                 ProviderError(
                     f"no questions from {self.writer.base_url} ({said})",
                     hint="check --base-url and that the server runs; the same command goes on where this one stopped",
                 )
             )
-
-    def _interrupt(self) -> None:
-        self.written.interrupted = True
-        self._stop()
-
-    def _stop(self, because: BaseException | None = None) -> None:
-        self.fatal = self.fatal or because
-        self.stopping = True
-        self.wake.set()
-
-    async def _until_something_happens(self) -> None:
-        pause = self.chat.endpoint.resume_at - time.monotonic()
-        try:
-            await asyncio.wait_for(self.wake.wait(), min(pause, _WRITE_EVERY_S) if pause > 0 else _WRITE_EVERY_S)
-        except TimeoutError:
-            return
-        self.wake.clear()
 
     def _store(self) -> None:
         answered, self.answered = self.answered, []
