@@ -136,9 +136,15 @@ def test_grades_count_for_ndcg_only() -> None:
     assert {**plain, "nDCG@10": 0} == {**graded, "nDCG@10": 0}
 
 
-@given(st.lists(st.sampled_from(["relevant", "not", "unknown"]), min_size=1, max_size=7), st.integers(0, 2))
-def test_nothing_that_the_unlabelled_may_turn_out_to_be_exceeds_the_bound(told: list[str], missed: int) -> None:
-    run = {"q": {f"c{i}": float(-i) for i in range(len(told))}}
+@given(
+    st.lists(st.sampled_from(["relevant", "not", "unknown"]), min_size=1, max_size=7),
+    st.integers(0, 2),
+    st.sampled_from([1, 3]),
+)
+def test_nothing_that_the_unlabelled_may_turn_out_to_be_exceeds_the_bound(
+    told: list[str], missed: int, of_one_score: int
+) -> None:
+    run = {"q": {f"c{i}": float(-(i // of_one_score)) for i in range(len(told))}}
     labels = {f"c{i}": int(one == "relevant") for i, one in enumerate(told) if one != "unknown"}
     labels |= {f"missed{i}": 1 for i in range(missed)}
     if not any(labels.values()):

@@ -105,7 +105,7 @@ def _filled(qrels: Qrels, run: Run, queries: Sequence[str], worth: Qrels, depth:
     grades: dict[str, dict[str, int]] = {}
     longer = np.ones(len(queries))  # the ideal with them, as a multiple of the known one
     for i, query in enumerate(queries):
-        first = sorted(run[query], key=lambda chunk: -run[query][chunk])[:depth]
+        first = sorted(run[query], key=lambda chunk: (run[query][chunk], chunk), reverse=True)[:depth]  # as trec_eval
         unlabelled = [chunk for chunk in first if chunk not in qrels[query]]
         relevance[query] = {**qrels[query], **dict.fromkeys(unlabelled, 1)}
         grades[query] = {**worth[query], **dict.fromkeys(unlabelled, best)}
