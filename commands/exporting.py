@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -46,6 +46,7 @@ def export(
     if policy is None or out_dir is None:
         raise UsageError("which build, and where to?", hint="uncited export --policy NAME --out DIR")
     from store.builds import note_output
+    from store.certificates import void_certificates
     from train.export import export as export_build
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -62,8 +63,16 @@ def export(
                 progress=bar,
             )
         note_output(session.store, build.build_id, "export", manifest.folder)
-        if not session.out.json({"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body}):
+        ids = cast("list[str]", build.settings["certificates"])
+        resolution = session.workspace.settings.review.resolution
+        void = void_certificates(session.store, session.policy(policy), resolution=resolution, ids=ids)
+        told = {"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body, "void_certificates": void}
+        if not session.out.json(told):
             _print(session.out, manifest)
+            for standing in void:
+                reasons = "; ".join(standing.void_because)
+                session.out.line(f"{standing.certificate_id}, by which a judge's labels are in it, is void: {reasons}")
+                session.out.next(f"uncited certify --policy {policy}")
 
 
 def _print(out: "Output", manifest: "Manifest") -> None:

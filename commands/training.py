@@ -43,6 +43,7 @@ def build(
 ) -> None:
     """Make an immutable set of triplets from the labels as they stand."""
     from printing import percent
+    from store.certificates import void_certificates
     from train.triplets import build as build_triplets
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -62,6 +63,14 @@ def build(
             return
         out, share = session.out, result.uncited
         out.table(f"Build {result.build.build_id}", ("what", "count"), list(result.counts.items()))
+        if judge_labels and not uncertified:
+            review = session.workspace.settings.review
+            for void in void_certificates(session.store, session.policy(policy), resolution=review.resolution):
+                reasons = "; ".join(void.void_because)
+                out.line(
+                    f"The certificate of the {void.certificate.group} is void ({reasons}): their labels are left out"
+                )
+                out.next(f"uncited certify --policy {policy}")
         if result.judge_labels:
             standing = "without a certificate" if uncertified else f"certified: {', '.join(result.certificates)}"
             out.line(

@@ -6,7 +6,7 @@ and judgments as they stand then; nothing has to remember to take a certificate 
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -161,12 +161,27 @@ def _changes(then: Evidence, now: Evidence) -> Iterable[str]:
         return
     if now.sample_hash != then.sample_hash:
         yield "answers to the audit have come or changed since"
-    if now.judges.keys() != then.judges.keys():
+    same_pairs = now.population_hash == then.population_hash
+    if now.judges.keys() != then.judges.keys() or (same_pairs and now.judges != then.judges):
         yield "other judges have labelled the pairs since"
-    if now.population_hash != then.population_hash:
+    if not same_pairs:
         yield "the pairs that it speaks about have changed since (judged anew, reviewed, or not candidates any more)"
-    elif now.judges != then.judges:
-        yield "other judges have labelled the pairs since"
+
+
+def void_certificates(
+    store: Store, policy: Policy, *, resolution: Resolution, ids: Collection[str] | None = None
+) -> list[Standing]:
+    """Return the certificates that do not hold any more: of these `ids`, or else the newest of each group."""
+    standing = [] if ids is not None and not ids else standing_certificates(store, policy, resolution=resolution)
+    wanted = _newest(standing).values() if ids is None else [s for s in standing if s.certificate_id in ids]
+    return [found for found in wanted if found.void_because]
+
+
+def _newest(standing: Sequence[Standing]) -> dict[Group, Standing]:
+    newest: dict[Group, Standing] = {}
+    for found in standing:
+        newest.setdefault(found.certificate.group, found)
+    return newest
 
 
 def certified_labels(store: Store, policy: Policy, *, resolution: Resolution) -> CertifiedLabels:
@@ -175,9 +190,7 @@ def certified_labels(store: Store, policy: Policy, *, resolution: Resolution) ->
     Raises:
         MissingError: there is no certificate that holds; the message says what became of those there were.
     """
-    newest: dict[Group, Standing] = {}
-    for found in standing_certificates(store, policy, resolution=resolution):
-        newest.setdefault(found.certificate.group, found)
+    newest = _newest(standing_certificates(store, policy, resolution=resolution))
     valid = [found for found in newest.values() if not found.void_because]
     if not valid:
         void = "; ".join(f"the one of the {group}: {', '.join(s.void_because)}" for group, s in sorted(newest.items()))

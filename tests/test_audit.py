@@ -576,8 +576,15 @@ def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     assert (
         document["groups"][0]["certificate_id"] in run("build", *policy_option, "--judge-labels", cwd=workspace).stdout
     )
+    run("certify", *policy_option, "--max-error", 0.9, cwd=workspace)  # which the few positives meet too
+    with Store(workspace / "uncited.duckdb") as store:
+        judge(store, policy, dict.fromkeys(positives(), "yes"), model="another")
+    left_out = run("build", *policy_option, "--judge-labels", cwd=workspace).stdout
+    assert "The certificate of the confirmed is void (other judges" in left_out
     with Store(workspace / "uncited.duckdb") as store:
         judge(store, policy, dict.fromkeys(negatives(), "no"), model="another")
     status = from_json("audit", "status", *policy_option, cwd=workspace)
     assert status[0]["void_because"]
+    exported = run("export", *policy_option, "--out", "out", cwd=workspace).stdout
+    assert ", by which a judge's labels are in it, is void: other judges have labelled the pairs since\n" in exported
     assert "void: other judges" in run("audit", "status", *policy_option, cwd=workspace).stdout
