@@ -20,10 +20,11 @@ from labeling.question_prompt import PERSONAS, WRITER_PROMPT, writing_request
 from labeling.under_way import UnderWay
 from store.database import Store
 from store.errors import MissingError, ProviderError, UsageError
+from store.generations import Generation, SourceChunk, add_generations
 from store.ids import canonical_json, content_id
 from store.policies import Policy
 from store.progress import Progress
-from store.synthetic import Generation, Purpose, SourceChunk, add_generations
+from store.synthetic import Purpose
 from store.workspace import JudgeSettings, Price, SynthesisSettings, secret
 
 _FAILURES_IN_A_ROW = 20

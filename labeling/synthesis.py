@@ -22,6 +22,14 @@ from labeling.question_writer import Writer, Written, write_questions, writer_of
 from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.generations import (
+    SourceChunk,
+    asked_before,
+    chunks_asked_about,
+    chunks_to_ask_about,
+    unread_answers,
+    writing_habits,
+)
 from store.ids import anchor_id, pair_id
 from store.judgments import Said, what_judges_said
 from store.policies import Policy
@@ -32,19 +40,13 @@ from store.synthetic import (
     Question,
     Retrieval,
     RoundTrip,
-    SourceChunk,
     Waiting,
     add_questions,
-    asked_before,
-    chunks_asked_about,
-    chunks_to_ask_about,
     count_accepted,
     known_questions,
     put_round_trips,
     removals,
-    unread_answers,
     waiting_questions,
-    writing_habits,
 )
 from store.text import NEAR_DUPLICATE, NEAR_QUERY, query_trigrams, shingles
 from store.workspace import JudgeSettings, Price, SynthesisSettings

@@ -14,10 +14,11 @@ from labeling.question_writer import asked_about, writer_of
 from labeling.synthesis import SCALES, judge_of, next_chunks, requests_needed
 from store.candidates import chunk_texts
 from store.database import Store
+from store.generations import unread_answers, writing_habits
 from store.judge_queue import PairToJudge
 from store.judgments import token_habits
 from store.policies import Policy
-from store.synthetic import Purpose, count_accepted, unread_answers, waiting_questions, writing_habits
+from store.synthetic import Purpose, count_accepted, waiting_questions
 from store.workspace import JudgeSettings, Price, SynthesisSettings
 
 _TYPICAL_QUESTION = "How can I do what this is about, if I only know what I want in the end?"

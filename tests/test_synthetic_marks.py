@@ -9,20 +9,11 @@ import pytest
 from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.example_sets import people_labelled
+from store.generations import Generation, add_generations
 from store.ids import anchor_id, chunk_id
 from store.policies import Policy
 from store.status import workspace_status
-from store.synthetic import (
-    SYNTHETIC,
-    Generation,
-    Purpose,
-    Question,
-    Retrieval,
-    RoundTrip,
-    add_generations,
-    add_questions,
-    put_round_trips,
-)
+from store.synthetic import SYNTHETIC, Purpose, Question, Retrieval, RoundTrip, add_questions, put_round_trips
 from tests import labelled_store
 from tests.labelled_store import distinct, fill, pair, question, review
 from train.export import export

@@ -10,12 +10,12 @@ from pathlib import Path
 from store.audits import ids_hash
 from store.builds import content_of_build
 from store.database import Store
+from store.generations import Generation
 from store.ids import content_id
 from store.judgments import Judgment
 from store.policies import policy_versions
 from store.progress import Progress
 from store.reviews import Review
-from store.synthetic import Generation
 from store.verification.hashes import Row, check_rows
 from store.verification.problems import Checked, Problem
 
