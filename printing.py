@@ -275,7 +275,7 @@ def _widths(
         texts = [row[index] for row in rows]
         words = [word for text in texts for word in ([text] if number else text.split())]
         longest = max(map(cell_len, words), default=0)
-        widths.append(max(*map(cell_len, column.split()), longest if number else min(longest, _USUAL_WORD)))
+        widths.append(max([*map(cell_len, column.split()), longest if number else min(longest, _USUAL_WORD)]))
         wanted.append(max(cell_len(line) for text in (column, *texts) for line in text.split("\n")))
     spare = space - sum(widths)
     while spare > 0 and (narrow := [index for index, width in enumerate(widths) if width < wanted[index]]):

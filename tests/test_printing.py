@@ -30,6 +30,12 @@ def test_a_table_cuts_no_name_of_a_column_and_no_number_and_fits(width: int) -> 
     assert max(map(len, shown.splitlines())) <= width
 
 
+def test_a_column_needs_no_name() -> None:
+    out, screen = on_a_terminal(80)
+    out.table("", ("", "pairs"), [("agreement", 3)])
+    assert "agreement" in screen.getvalue()
+
+
 def test_a_table_without_rows_says_so() -> None:
     out, screen = on_a_terminal(80)
     out.table("Reviews here", ("reviewer", "label"), [])
