@@ -14,6 +14,7 @@ from commands import (
     argilla,
     audit,
     build_diff,
+    certificates,
     evaluating,
     experiments,
     exporting,
@@ -74,7 +75,7 @@ review.app.command("next")(spending.next_)
 review.app.command()(spending.suspicious)
 app.add_typer(review.app, name="review", rich_help_panel=_LABELS)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LABELS)
-app.command(rich_help_panel=_LABELS)(audit.certify)
+app.command(rich_help_panel=_LABELS)(certificates.certify)
 
 app.command(rich_help_panel=_MODELS)(training.build)
 app.command(rich_help_panel=_MODELS)(exporting.export)
