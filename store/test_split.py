@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from store.database import Store
 from store.segments import segment_of
@@ -20,16 +20,22 @@ def chunk_kinds(store: Store, build_id: str) -> dict[str, str]:
     return dict(zip(found["chunk_id"].to_pylist(), found["kind"].to_pylist(), strict=True))
 
 
-def judges_of_both_splits(store: Store, build_id: str, labelling_fingerprint: str) -> dict[str, str]:
-    """Return the judges whose labels stand in the train split of a build and in its test split: model by id."""
+def judges_of_both_splits(
+    store: Store, build_id: str, labelling_fingerprint: str, used: Iterable[str]
+) -> dict[str, str]:
+    """Return the judges whose labels stand in the train split of a build and in its test split: model by id.
+
+    `used` are the judges whose labels are in the build; another one may have said the same of its pairs.
+    """
     rows = store.rows(
         """
         SELECT judge_id, any_value(judges.config) AS config
         FROM build_labels JOIN judgments USING (pair_id, label) JOIN judges USING (judge_id)
         WHERE build_id = $build AND source = 'judge' AND labelling_fingerprint = $fingerprint
+            AND judge_id IN (SELECT unnest($used))
         GROUP BY judge_id HAVING count(DISTINCT split) = 2 ORDER BY judge_id
         """,
-        {"build": build_id, "fingerprint": labelling_fingerprint},
+        {"build": build_id, "fingerprint": labelling_fingerprint, "used": list(used)},
     )
     return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model", row["judge_id"])) for row in rows}
 

@@ -1,6 +1,7 @@
 """What an evaluation tells besides its headline: slices, rank shift, sizes, cost, seeds, warnings, its file."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
+from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Label, Policy, add_policy
 from store.progress import silent
-from tests.labelled_store import distinct, fill, judge, log, question, review
+from tests.labelled_store import START, distinct, fill, judge, log, pair, question, review
 from tests.test_evaluate import held_out
 from train.evaluate import compare
 from train.evaluation import Cost, Evaluation, Ranking
@@ -236,12 +238,22 @@ def test_the_test_split_knows_kinds_sources_segments_and_grades(store: Store, mo
 def test_the_judge_that_labelled_both_splits_is_named(store: Store) -> None:
     policy = fill(store, 10)
     assert read_held_out(store, build(store, policy).build).judges_of_both == ()
+    earlier = add_judge(store, {"model": "lenient-7b"})
     for i in range(10):
         judged = distinct("judged", i)
         log(store, question(i), [judged])
         judge(store, question(i), {judged: "no"}, model="strict-7b")
+        said = Judgment(
+            pair_id=pair(question(i), judged),
+            labelling_fingerprint=policy.labelling_fingerprint,
+            judge_id=earlier,
+            prompt_id="prompt_1",
+            judged_at=START - timedelta(days=1),
+            label="no",
+        )
+        add_judgments(store, [said])
     found = build(store, policy, judge_labels=True, uncertified=True)
-    assert read_held_out(store, found.build).judges_of_both == ("strict-7b",)
+    assert read_held_out(store, found.build).judges_of_both == ("strict-7b",), "the other one only said the same"
 
 
 # Runs

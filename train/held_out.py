@@ -1,7 +1,7 @@
 """The test split of a build: what is ranked for whom."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from store.builds import Build, build_labels, build_pool
 from store.database import Store
@@ -86,6 +86,8 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
         if worth:
             graded.setdefault(anchor, {})[chunk] = worth[row["label"]]
     pool = build_pool(store, build.build_id, pool_size)
+    used = cast("Mapping[str, int]", build.settings.get("judges", {}))
+    judges = judges_of_both_splits(store, build.build_id, policy.labelling_fingerprint, used)
     return HeldOut(
         build_id=build.build_id,
         queries={row["anchor_id"]: row["anchor"] for row in rows},
@@ -99,7 +101,5 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
         sources=sources,
         kinds=chunk_kinds(store, build.build_id),
         segments={f"query {by}": query_segments(store, build.build_id, by)},
-        judges_of_both=tuple(
-            sorted(set(judges_of_both_splits(store, build.build_id, policy.labelling_fingerprint).values()))
-        ),
+        judges_of_both=tuple(sorted(set(judges.values()))),
     )
