@@ -177,6 +177,14 @@ def test_parts_are_nested_whole_queries_first_and_the_same_each_time() -> None:
     assert (order != _order(split, 1)).any()
 
 
+def test_a_split_is_known_by_its_rows_however_they_came_in_pieces() -> None:
+    split = split_of([(f"ask {i}", f"good {i}", f"bad {i}") for i in range(4)])
+    pieces = pa.concat_tables([split.triplets.slice(0, 1), split.triplets.slice(1)])
+    assert trials._split_id(dataclasses.replace(split, triplets=pieces)) == trials._split_id(split)
+    fewer = dataclasses.replace(split, triplets=split.triplets.slice(1))
+    assert trials._split_id(fewer) != trials._split_id(split)
+
+
 def curve(split: TrainingSplit, test: HeldOut, minilm: str, folder: Path, **more: object) -> LearningCurve:
     recipe = Recipe(base_model=minilm, batch_size=8, learning_rate=1e-4)
     return learning_curve(split, test, recipe, folder=folder, **{"seeds": 1, **more})  # type: ignore[arg-type]

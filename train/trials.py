@@ -195,7 +195,7 @@ def _split_id(split: TrainingSplit) -> str:
     digest = hashlib.sha256()
     for table in (split.triplets, split.labels):
         told = table.drop_columns([name for name in _TEXTS if name in table.column_names])
-        for batch in told.to_batches(max_chunksize=10_000):
+        for batch in told.combine_chunks().to_batches(max_chunksize=10_000):  # however it came in pieces
             digest.update(canonical_json(batch.to_pylist()).encode())
     return content_id("split", digest.hexdigest())
 
