@@ -167,6 +167,15 @@ def _trec(folder: Path, log: Log) -> list[Path]:
     return [write_text(folder / "run.txt", "".join(rows)), write_lines(folder / "queries.jsonl", queries)]
 
 
+def _beir(folder: Path, log: Log) -> list[Path]:
+    queries = [{"_id": f"q{i.number}", "text": i.query} for i in log.interactions] + [{"_id": "other", "text": "?"}]
+    grades = "".join(f"q{i.number}\t{name}\t1\n" for i in log.interactions for name, _ in i.chunks)
+    write_lines(folder / "beir" / "corpus.jsonl", [{"_id": name, "text": text} for name, text in log.texts.items()])
+    write_lines(folder / "beir" / "queries.jsonl", queries)
+    write_text(folder / "beir" / "qrels" / "test.tsv", f"query-id\tcorpus-id\tscore\n{grades}")
+    return [folder / "beir"]
+
+
 def _ragas(folder: Path, log: Log) -> list[Path]:
     samples = [
         {
@@ -209,14 +218,25 @@ def _json_table(folder: Path, log: Log) -> list[Path]:
     return [write_lines(folder / "log.jsonl", _lists(log))]
 
 
-def _parquet(folder: Path, log: Log) -> list[Path]:
-    file = folder / "log.parquet"
+def _table(log: Log) -> pa.Table:
     names = pa.list_(pa.string())
     schema = [("query_id", pa.string()), ("query", pa.string()), ("answer", pa.string()), ("time", pa.timestamp("us"))]
     lists = [("chunk_id", names), ("text", names), ("score", pa.list_(pa.float64())), ("cited", names)]
     rows = [{**row, "time": i.time} for row, i in zip(_lists(log), log.interactions, strict=True)]
-    parquet.write_table(pa.Table.from_pylist(rows, pa.schema([*schema, *lists])), file)
+    return pa.Table.from_pylist(rows, pa.schema([*schema, *lists]))
+
+
+def _parquet(folder: Path, log: Log) -> list[Path]:
+    file = folder / "log.parquet"
+    parquet.write_table(_table(log), file)
     return [file]
+
+
+def _hf_dataset(folder: Path, log: Log) -> list[Path]:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset(_table(log)).save_to_disk(str(folder / "log"))
+    return [folder / "log"]
 
 
 def _csv(folder: Path, log: Log) -> list[Path]:
@@ -242,10 +262,12 @@ FORMATS: dict[str, tuple[Callable[[Path, Log], list[Path]], str, set[str]]] = {
     "trec-rag": (_answers, "trec-rag", {"query_id", "query", "answer", "cited"}),
     "trec-rag-retrieval": (_results, "trec-rag-retrieval", {"query_id", "query", "score"}),
     "trec": (_trec, "trec", {"query_id", "query", "score"}),
+    "beir": (_beir, "beir", {"query_id", "query"}),
     "ragas": (_ragas, "ragas", {"query", "answer"}),
     "llamaindex": (_llamaindex, "llamaindex", {"query_id", "query"}),
     "json table": (_json_table, "table", _ALL),
     "parquet": (_parquet, "table", _ALL),
+    "hf-dataset": (_hf_dataset, "hf-dataset", _ALL),
     "csv": (_csv, "table", _ALL),
 }
 
@@ -288,7 +310,7 @@ def _logged(i: Logged, texts: dict[str, str], carried: set[str]) -> tuple[object
 def test_what_is_read_is_what_was_written(name: str, log: Log) -> None:
     write, format_name, carried = FORMATS[name]
     interactions = log.interactions
-    if name == "trec":  # a run has no line for a topic for which nothing was found
+    if name in ("trec", "beir"):  # they have no line for a topic for which nothing was found
         interactions = tuple(i for i in interactions if i.chunks)
     if name == "csv":  # a cell that is a JSON list is one
         log = Log({n: f"-{text}" for n, text in log.texts.items() if n[0] != "["}, log.interactions)
