@@ -109,7 +109,7 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     worthwhile = [found.best for found in result.outlooks if found.worthwhile]
     if result.waiting:
         out.line(f"{result.waiting} pairs that were drawn wait for a blind answer: those first.")
-        out.next(f"uncited review push --policy {policy}")
+        out.next(f"uncited review push --policy {policy}", f"uncited review pull --policy {policy}")
     elif result.extensions:
         for group, more in result.extensions.items():
             out.line(f"{more} more reviews of {GROUP_NAMES[group]} would do, if errors turn up as they did so far.")

@@ -51,7 +51,7 @@ def judge(
         raise UsageError("which policy? give --policy NAME", hint="uncited policy list")
     with opened(workspace, as_json=json, quiet=quiet) as session:
         settings = judge_settings(session.workspace.settings.judge, model, base_url, concurrency)
-        asked, prices = session.policy(policy), session.workspace.settings.prices
+        asked, prices = session.mined_policy(policy), session.workspace.settings.prices
         examples = None
         if few_shot:
             review = session.workspace.settings.review
@@ -131,6 +131,8 @@ def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
     ]
     columns = ("stage", "model", "pairs", "requests", "prompt tokens", "of them cached", "answer tokens", "cost")
     out.table("Would be asked, at most" if len(stages) > 1 else "Would be asked", columns, rows)
+    for model in sorted({stage.model for stage in stages if stage.cost_usd is None}):
+        out.line(f'No price is known of {model}: [prices."{model}"] in uncited.toml may say it, in dollars')
     if not all(stage.learned or not stage.requests for stage in stages):
         out.line("Estimated at 4 characters a token and answers of full length; past judgments will tell better.")
 
@@ -145,6 +147,9 @@ def _print_judged(out: "Output", result: "JudgeResult") -> None:
         rows = [(label, "label", count) for label, count in stage.labels.most_common()]
         rows += [(error, "error", count) for error, count in stage.errors.most_common()]
         rows += [("score", "order", stage.scored)] if stage.judge_id is None else []
+        if not rows and not stage.not_recorded:
+            out.line(f"{stage.model} has nothing left to answer; --retry-errors asks again where it could not be used")
+            continue
         out.table(title, ("answer", "is a", "pairs"), rows)
         cost = "cost unknown" if stage.cost_usd is None else _dollars(stage.cost_usd)
         out.line(
@@ -172,7 +177,7 @@ def triage(
     from labeling.triage import triage_candidates
 
     with opened(workspace, as_json=json, quiet=quiet) as session, session.out.progress() as bar:
-        result = triage_candidates(session.store, session.policy(policy), model=model, progress=bar)
+        result = triage_candidates(session.store, session.mined_policy(policy), model=model, progress=bar)
         if not session.out.json(result):
             session.out.line(
                 f"{result.scored} pairs scored in {result.seconds:.0f} s. This is no judge: it orders the review queue,"

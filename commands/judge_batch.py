@@ -49,6 +49,7 @@ def submit(
     from store.endpoint_forms import known_form
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
+        session.mined_policy(policy)  # which says so where there is nothing to ask
         judge = _judge(session, policy, model, base_url, few_shot)
         with session.out.progress() as bar, _api(session, judge.base_url) as api:
             if known_form(session.store, judge.base_url, judge.questions.model) is None:

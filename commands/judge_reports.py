@@ -1,5 +1,6 @@
 """What judges were asked, what it cost, and what their answers are worth."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,11 +87,9 @@ def costs(
         if not rows:
             session.out.line("No model was asked anything yet")
             return
-        session.out.table(
-            "What models were asked",
-            ("policy", "stage", "model", "day", "calls", "failed", "tokens in", "out", "cost"),
-            [_cost_row(row) for row in rows],
-        )
+        columns = ("policy", "stage", "model", "day", "calls", "failed", "tokens in", "out", "cost")
+        judges = Counter(_line_of(row) for row in rows)
+        session.out.table("What models were asked", columns, [_cost_row(row, judges) for row in rows])
         unpriced = sum(int(str(row["unpriced"])) for row in rows)
         total = sum(float(str(row["cost_usd"])) for row in rows)
         session.out.line(f"{sum(int(str(row['calls'])) for row in rows):,} calls, {_dollars(total, unpriced)}")
@@ -100,9 +99,15 @@ def costs(
             )
 
 
-def _cost_row(row: Mapping[str, object]) -> tuple[object, ...]:
+def _line_of(row: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(row[name] for name in ("policy", "stage", "model", "purpose", "day"))
+
+
+def _cost_row(row: Mapping[str, object], judges: Counter[tuple[object, ...]]) -> tuple[object, ...]:
     besides = {"calibrate": " (asked again to calibrate)", "synthesize": " (wrote questions)"}
     judge = f"{row['model']}{besides.get(str(row['purpose']), '')}"
+    if judges[_line_of(row)] > 1:
+        judge += f" at {row['base_url']}, {str(row['judge_id'])[:14]}"
     tokens_in = f"{row['prompt_tokens']:,}" + (f" ({row['cached_tokens']:,} cached)" if row["cached_tokens"] else "")
     thought = f" ({row['reasoning_tokens']:,} reasoning)" if row["reasoning_tokens"] else ""
     return (

@@ -84,7 +84,7 @@ def pull(
                 session.out.note("To declare that the others hold: uncited policy apply FILE --keep-reviews")
             for problem in result.problems:
                 session.out.line(f"Note: {problem}")
-            session.out.next(f"uncited build --policy {policy}")
+            session.out.next(f"uncited {'build' if result.submitted else 'review status'} --policy {policy}")
 
 
 @app.command("status")
@@ -107,9 +107,12 @@ def status(
             server = result.on_server
             columns = ("reviewer", "submitted", "discarded", "draft", "not answered")
             rows = [(r.reviewer, r.submitted, r.discarded, r.draft, r.unanswered) for r in server.reviewers]
-            title = f"{result.dataset}: {server.completed} of {server.records} records completed"
             still_open = server.records - server.completed - server.closed
-            session.out.table(f"{title}, {server.closed} more out of the queue, {still_open} open", columns, rows)
+            session.out.line(
+                f"{result.dataset}: {server.completed} of {server.records} records completed, {server.closed} more out"
+                f" of the queue, {still_open} open"
+            )
+            session.out.table("Answers there", columns, rows)
         if result.streams:
             overlap = session.workspace.settings.review.overlap.model_dump()
             counts = [(s.stream, s.pairs, s.answered, overlap[s.stream]) for s in result.streams]

@@ -99,16 +99,17 @@ def _print_coefficients(out: "Output", result: "AgreementReport") -> None:
         ["of so many queries", *(f"{a.queries:,}" for a in columns.values())],
         ["pairs with one answer", *(f"{a.single:,}" for a in columns.values())],
     ]
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}  # why a column has no number, or no interval: for which
     for name in result.streams["all"].coefficients:
         estimates = {column: a.coefficients[name] for column, a in columns.items()}
         rows.append([name, *(_shown(estimate) for estimate in estimates.values())])
         for column, estimate in estimates.items():
             if estimate.reason:
-                reasons.setdefault((name, estimate.reason), []).append(column)
+                reasons.setdefault((column, estimate.reason), []).append(name)
     out.table(f"Agreement under {result.policy}, with 95 % intervals", ("", *columns), rows)
-    for (name, reason), where in reasons.items():
-        out.note(f"{name} ({'; '.join(where)}): {reason}")
+    for (column, reason), names in reasons.items():
+        every = len(names) == len(result.streams["all"].coefficients)
+        out.note(f"{column}: {reason}" + ("" if every else f" ({', '.join(names)})"))
     out.line(
         f"The judge is compared on the {judge.audited} pairs drawn at random and answered blind"
         f" ({judge.unsettled} without a label of people, {judge.unjudged} without a judgment)."

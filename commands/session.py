@@ -41,6 +41,18 @@ class Session(NamedTuple):
 
         return get_policy(self.store, name)
 
+    def mined_policy(self, name: str) -> "Policy":
+        """Return the newest version of a policy; one without candidates is refused."""
+        from store.candidates import candidate_counts
+        from store.errors import MissingError
+
+        policy = self.policy(name)
+        if not candidate_counts(self.store, policy.name):
+            raise MissingError(
+                f"policy {policy.name!r} has no candidates yet", hint=f"uncited mine --policy {policy.name}"
+            )
+        return policy
+
     def argilla(self) -> "Argilla":
         """Connect to the Argilla in use (see `labeling.argilla_client.connect`), until the command ends."""
         from labeling.argilla_client import connect

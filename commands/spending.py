@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from printing import Output
 
 _PAIRS_SHOWN = 10
-_QUERY_SHOWN = 40  # characters
+_QUERY_SHOWN = 70  # characters
+_NAME_SHOWN = 40
 _TEXT_SHOWN = 100
 _CONTRADICTIONS_SHOWN = 5
 _PAIRS_NAMED = 3
@@ -69,10 +70,10 @@ def _print_choice(out: "Output", result: "NextReviews") -> None:
     out.line("Those worth most (at most three of a query follow each other, and look-alikes stand together):")
     out.line("  value = (gives / 2 + corrects) x nearness x newness x alike")
     for pair in sorted(result.targeted, key=lambda pair: -pair.value)[:_PAIRS_SHOWN]:
-        parts = f"({pair.gives:5.1f} / 2 + {pair.corrects:8.1f}) x {pair.nearness:8.2f} x {pair.newness:7.2f}"
+        parts = f"({pair.gives:.1f} / 2 + {pair.corrects:.1f}) x {pair.nearness:.2f} x {pair.newness:.2f}"
         place = f"rank {pair.rank}" if pair.rank is not None else "no rank"
-        said = f"{one_line(pair.query, _QUERY_SHOWN)} ({place}; {pair.known}; doubt {pair.doubt:.2f})"
-        out.line(f"{pair.value:7.2f} = {parts} x {pair.alike:5.2f}  {said}")
+        out.line(f"{pair.value:7.2f}  {one_line(pair.query, _QUERY_SHOWN)}")
+        out.line(f"         = {parts} x {pair.alike:.2f}; {place}; {pair.known}; doubt {pair.doubt:.2f}")
 
 
 def _print_gains(out: "Output", result: "NextReviews") -> None:
@@ -137,7 +138,7 @@ def _print_contradictions(out: "Output", result: "Suspicious") -> None:
         out.line(f"  query: {one_line(two.query, _TEXT_SHOWN)}")
         sides = ((two.pair_id, two.chunk, two.answers), (two.alike_id, two.alike_chunk, two.alike_answers))
         for pair_id, chunk, answers in sides:
-            said = ", ".join(f"{one_line(reviewer, _QUERY_SHOWN)}: {label}" for reviewer, label in answers)
+            said = ", ".join(f"{one_line(reviewer, _NAME_SHOWN)}: {label}" for reviewer, label in answers)
             out.line(f"    {said}: {one_line(chunk, _TEXT_SHOWN)}")
             out.line(f"      {pair_id}")
         out.line("    " + ("the same text" if two.exact else f"{percent(two.similarity)} the same text"))

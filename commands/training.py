@@ -1,5 +1,6 @@
 """From labels to models: build, train."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,7 +63,8 @@ def build(
         if session.out.json(result):
             return
         out, share = session.out, result.uncited
-        out.table(f"Build {result.build.build_id}", ("what", "count"), list(result.counts.items()))
+        counts = [(what, count) for what, count in result.counts.items() if count or what.startswith("triplets_t")]
+        out.table(f"Build {result.build.build_id}", ("what", "count"), counts)
         if judge_labels and not uncertified:
             review = session.workspace.settings.review
             for void in void_certificates(session.store, session.policy(policy), resolution=review.resolution):
@@ -192,10 +194,16 @@ def train(
         out.line(_validation_in_words(result.run))
         if any(prompts := result.run.get("prompts", {}).values()):
             out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
-        compared = f" --base-model {recipe.base_model}" if kind != "reranker" else ""
-        of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
-        which = f" --model {relative(result.model)}" if out_dir or len(names) > 1 else ""
-        out.next(*(f"uncited evaluate --policy {name}{of_kind}{which}{compared}" for name in names))
+        elsewhere = relative(result.model) if out_dir or len(names) > 1 else ""
+        out.next(*_evaluations(names, kind, build_id, elsewhere))
+
+
+def _evaluations(policies: Sequence[str], kind: str, build_id: str | None, elsewhere: str) -> list[str]:
+    """Return the commands that evaluate what was trained; `elsewhere` is its folder, if not the usual one."""
+    of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
+    model = f" --model {shlex.quote(elsewhere)}" if elsewhere else ""
+    build = f" --build {build_id}" if build_id else ""
+    return [f"uncited evaluate --policy {shlex.quote(policy)}{of_kind}{model}{build}" for policy in policies]
 
 
 def _validation_in_words(run: Mapping[str, Any]) -> str:

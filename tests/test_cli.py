@@ -205,6 +205,9 @@ def test_a_database_in_use_names_the_process_that_holds_it(workspace: Path) -> N
 def test_a_judge_without_key_or_endpoint_says_what_to_set_and_offers_triage(workspace: Path, log_file: Path) -> None:
     run("import", log_file, cwd=workspace)
     run("policy", "add", "policies/example.yaml", cwd=workspace)
+    for command in ("judge", "triage"):
+        early = run(command, "--policy", "answers-the-question", cwd=workspace, status=4).stderr
+        assert "Try:   uncited mine --policy answers-the-question" in early
     run("mine", "--policy", "answers-the-question", cwd=workspace)
     message = run("judge", "--policy", "answers-the-question", cwd=workspace, status=4).stderr
     assert "OPENAI_API_KEY" in message
