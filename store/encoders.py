@@ -24,6 +24,14 @@ def model_name(model: str) -> str:
     return f"{model}@{revision[:12]}" if revision else model
 
 
+def is_at_hand(model: str) -> bool:
+    """Tell whether a model by its hub name is loaded without the hub: it is on this machine, or no hub answers.
+
+    What is loaded then is the revision that `model_name` tells.
+    """
+    return not Path(model).is_dir() and (_cached_revision(model) is not None or _hub_revision(model) is None)
+
+
 def load_model(model: str) -> "SentenceTransformer":
     """Load a SentenceTransformer from a folder or, by name, from the Hugging Face hub.
 
@@ -36,10 +44,8 @@ def load_model(model: str) -> "SentenceTransformer":
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading the weights; progress is the caller's to show
-    local = Path(model).is_dir()
-    known = not local and (_cached_revision(model) is not None or _hub_revision(model) is None)
     try:
-        return SentenceTransformer(model, local_files_only=known)
+        return SentenceTransformer(model, local_files_only=is_at_hand(model))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise MissingError(
@@ -84,7 +90,7 @@ def model_hash(folder: Path) -> str:
 
 
 def _is_record(name: str) -> bool:
-    return name == "run.json" or (name.startswith(("evaluation", "answers")) and name.endswith(".json"))
+    return name == "run.json" or (name.startswith(("evaluation", "answers", "report")) and name.endswith(".json"))
 
 
 def _cached_revision(model: str) -> str | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.training import _evaluations
+from store import encoders
 from store.database import Store
 from store.encoders import model_name
 from store.errors import InvalidDataError, MissingError, UsageError, UserError
@@ -143,6 +145,13 @@ def test_a_run_that_cannot_be_saved_keeps_its_checkpoint_and_is_saved_later(
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "what a kill after the last step left"
 
 
+def test_the_next_command_evaluates_what_was_trained() -> None:
+    assert _evaluations(["answers"], "bi-encoder", None, "") == ["uncited evaluate --policy answers"]
+    assert _evaluations(["a", "b"], "sparse", "build_1", "my models/joint") == [
+        f"uncited evaluate --policy {name} --kind sparse --model 'my models/joint' --build build_1" for name in "ab"
+    ]
+
+
 def test_an_early_interruption_leaves_nothing(minilm: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         short_run(tmp_path / "out", minilm, progress=Watched(interrupt_at=1))
@@ -195,6 +204,20 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataError, match="broken cannot be read as a model"):
         short_run(tmp_path / "out", str(tmp_path / "broken"))
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+@pytest.mark.parametrize(("cached", "at_hub", "alone"), [("a1", "b2", True), (None, "b2", False), (None, None, True)])
+def test_the_revision_that_is_recorded_is_the_one_that_is_loaded(
+    cached: str | None, at_hub: str | None, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "_cached_revision", lambda _: cached)
+    monkeypatch.setattr(encoders, "_hub_revision", lambda _: at_hub)
+    asked = {}
+    monkeypatch.setattr("sentence_transformers.SparseEncoder", lambda name, **options: asked.update(options))
+    load_model("org/base", "SparseEncoder")
+    assert asked == {"local_files_only": alone}
+    revision = cached or at_hub
+    assert model_name("org/base") == (f"org/base@{revision}" if revision else "org/base")
 
 
 def test_bad_arguments_and_places_are_refused_before_anything_is_loaded(minilm: str, tmp_path: Path) -> None:

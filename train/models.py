@@ -6,11 +6,14 @@ from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
+from store.encoders import is_at_hand
 from store.errors import InvalidDataError, MissingError
 
 
 def load_model(base_model: str, class_name: str = "SentenceTransformer", **options: object) -> Any:  # noqa: ANN401
     """Load a model from a folder or, by name, from the Hugging Face hub, as one of sentence-transformers' classes.
+
+    A model that is on this machine already is not looked up at the hub: it is the revision that the record names.
 
     Raises:
         MissingError: there is no such folder, and the hub does not have it or cannot be reached.
@@ -20,7 +23,8 @@ def load_model(base_model: str, class_name: str = "SentenceTransformer", **optio
 
     with quiet():
         try:
-            return getattr(sentence_transformers, class_name)(base_model, **options)
+            made = getattr(sentence_transformers, class_name)
+            return made(base_model, local_files_only=is_at_hand(base_model), **options)
         except Exception as error:  # each kind of broken folder fails in its own way
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             if Path(base_model).exists():
