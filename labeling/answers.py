@@ -5,17 +5,22 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from labeling.chat import Reply, Request
 from labeling.endpoint import Failure
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment
 from store.policies import Policy
+from store.text import storable
 from store.workspace import Price
 
 _LONGEST_ANSWER = 20_000  # characters; a server that raves must not stall the run
+
+
+_Said = Annotated[str, AfterValidator(storable)]
 
 
 class Answer(BaseModel):
@@ -23,9 +28,9 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    quote: str
+    quote: _Said
     label: str
-    reason: str
+    reason: _Said
 
 
 def judgment_of(

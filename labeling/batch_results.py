@@ -26,9 +26,12 @@ from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment, add_judgments, judge_configs
+from store.text import storable
 from store.workspace import Price
 
 DISCOUNT = 0.5  # of the price of requests that are answered at once
+
+_END_OF_TIME = 2**32  # seconds, in 2106
 
 
 @dataclass(slots=True)
@@ -121,7 +124,8 @@ def _judgment(
     if not isinstance(outcome, Failure):
         reply = read_completion(json.dumps(outcome), request, duration_ms=0)
         created = outcome.get("created")
-        if isinstance(reply, Reply) and isinstance(created, int):  # so that collecting twice adds nothing
+        # So that collecting twice adds nothing.
+        if isinstance(reply, Reply) and isinstance(created, int) and 0 <= created < _END_OF_TIME:
             reply = replace(reply, replied_at=datetime.fromtimestamp(created, UTC).isoformat())
         return judgment_of(pair, request, reply, policy=judge.questions.policy, judge_id=judge.judge_id, price=price)
     return judgment_of(pair, request, outcome, policy=judge.questions.policy, judge_id=judge.judge_id, price=price)
@@ -142,7 +146,7 @@ def _outcome(line: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
     body = response.get("body") if isinstance(response, dict) else None
     if status == 200 and isinstance(body, dict):
         return body
-    raw = json.dumps(body or error or line, ensure_ascii=False)[:1000]
+    raw = storable(json.dumps(body or error or line, ensure_ascii=False)[:1000])
     if not isinstance(status, int):  # never sent: the batch expired, or was cancelled
         return Failure("timeout", raw)
     if status == 429:

@@ -19,6 +19,7 @@ from labeling.prompts import Message
 from store.database import Store
 from store.endpoint_forms import Form, forget_form, known_form, remember_form
 from store.ids import content_id
+from store.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -186,10 +187,10 @@ def read_completion(text: str, request: Request, *, duration_ms: int) -> Reply |
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Failure("bad_response", text[:_RAW_LIMIT])
     return Reply(
-        content=content if isinstance(content, str) else None,
-        refusal=refusal if isinstance(refusal, str) else None,
-        finish_reason=finish if isinstance(finish, str) else None,
-        model=model if isinstance(model, str) else None,
+        content=_text(content),
+        refusal=_text(refusal),
+        finish_reason=_text(finish),
+        model=_text(model),
         prompt_tokens=token_count(usage, "prompt_tokens"),
         cached_tokens=token_count(usage, "prompt_tokens_details", "cached_tokens"),
         completion_tokens=token_count(usage, "completion_tokens"),
@@ -198,6 +199,10 @@ def read_completion(text: str, request: Request, *, duration_ms: int) -> Reply |
         replied_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         confidences=label_confidences(logprobs, allowed_labels(request.schema)) if logprobs else None,
     )
+
+
+def _text(value: object) -> str | None:
+    return storable(value) if isinstance(value, str) else None
 
 
 def allowed_labels(schema: Mapping[str, Any]) -> list[str]:

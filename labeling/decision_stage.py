@@ -20,6 +20,7 @@ from store.ids import content_id
 from store.judge_queue import PairToJudge
 from store.judgments import Judgment
 from store.policies import Example, Policy
+from store.text import storable
 from store.workspace import Price
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class DecisionStage:
     def _judgment(self, asked: Judgment, said: "_Said") -> Judgment:
         answered = replace(
             asked,
-            raw_answer=json.dumps(said.answer, ensure_ascii=False),
+            raw_answer=storable(json.dumps(said.answer, ensure_ascii=False)),
             answered_model=said.model,
             prompt_tokens=said.prompt_tokens,
             cached_tokens=said.cached_tokens,
@@ -186,7 +187,7 @@ def _read(body: Body, *, questions: int) -> list[_Said] | Failure:
         token_count(usage, "output_tokens_details", "reasoning_tokens"),
     )
     shares = zip(*([None] * questions if count is None else _shares(count, questions) for count in counts), strict=True)
-    name = model if isinstance(model, str) else None
+    name = storable(model) if isinstance(model, str) else None
     return [_Said(answer, name, body.duration_ms, *each) for answer, each in zip(answers, shares, strict=True)]
 
 

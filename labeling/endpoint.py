@@ -169,4 +169,4 @@ def token_count(usage: object, *path: str) -> int | None:
     """Find a number of tokens in what a server says of its usage; None where it is silent or talks nonsense."""
     for name in path:
         usage = usage.get(name) if isinstance(usage, dict) else None
-    return usage if isinstance(usage, int) and not isinstance(usage, bool) and usage >= 0 else None
+    return usage if isinstance(usage, int) and not isinstance(usage, bool) and 0 <= usage < 2**31 else None

@@ -4,6 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
+from store.text import storable
+
 _LONGEST_ANSWER = 50_000  # characters; a server that raves must not stall the run
 _KEYS = ("questions", "question", "queries", "query", "anchors", "anchor", "text", "items")
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
@@ -32,7 +34,7 @@ def parse_questions(said: str) -> tuple[str, ...]:
     """
     said = _THOUGHT.sub("", said[:_LONGEST_ANSWER], count=1)
     found = list(_from_json(said)) or _from_lines([line for line in said.splitlines() if not _FENCE.match(line)])
-    return tuple(clean for clean in map(_clean, found) if clean)
+    return tuple(storable(clean) for clean in map(_clean, found) if clean)
 
 
 def _from_json(said: str) -> Iterator[str]:

@@ -42,6 +42,11 @@ def normalised(text: str) -> str:
     return " ".join(apart.split()) or " ".join(folded.split())
 
 
+def storable(text: str) -> str:
+    """Return `text` with question marks for half surrogate pairs: JSON may hold them, and no database can."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def shingles(normal: str) -> Shingles:
     """Return the set of runs of five words in an already normalised text; a shorter text is one run."""
     return shingles_of(words(normal))

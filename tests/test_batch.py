@@ -252,6 +252,22 @@ def test_nonsense_in_a_result_file_is_counted_and_harms_nothing(store: Store, po
     assert done.unknown == 4
 
 
+def test_half_characters_and_impossible_times_in_a_result_file_cost_no_answer(
+    store: Store, policy: Policy, stub: BatchStub
+) -> None:
+    (batch_id,) = hand_over(store, policy, stub.url, limit=3)
+    stub.finish(batch_id)
+    output = stub.batches[batch_id]["output_file_id"]
+    first, second, third = map(json.loads, stub.files[output].decode().splitlines())
+    first["response"]["body"] |= {"created": 10**30, "model": "m\ud83d"}
+    second["response"] = {"status_code": 400, "body": {"error": {"message": "no \ud83d"}}}
+    stub.files[output] = "\n".join(map(json.dumps, (first, second, third))).encode()
+    done = take(store, stub.url, batch_id)
+    assert (done.labels.total(), done.errors.total()) == (2, 1)
+    kept = store.rows("SELECT raw_answer FROM judgments WHERE error = 'bad_request'")
+    assert [row["raw_answer"] for row in kept] == ['{"error": {"message": "no ?"}}']
+
+
 def test_the_command_line_submits_looks_and_collects(tmp_path: Path, stub: BatchStub) -> None:
     run("init", "w", cwd=tmp_path)
     with Store(tmp_path / "w" / "uncited.duckdb") as store:

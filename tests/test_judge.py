@@ -151,6 +151,20 @@ def test_the_raw_text_of_what_failed_is_kept(store: Store) -> None:
     assert rows(store)[0]["prompt_tokens"] == 500  # it was paid for
 
 
+def test_half_characters_in_what_comes_back_neither_end_the_run_nor_come_back_with_every_run(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=4)
+    cut_off = completion('{"quote": "", "label": "helps", "reason": "\ud83d', finish_reason="length", model="m\ud83d")
+    within = completion('{"quote": "\\ud83d", "label": "helps", "reason": "so \\ud83d"}')
+    refused = completion(None, refusal="I will not \ud83d")
+    with serving([labelled("helps", reason="\ud83d"), cut_off, within, refused]) as stub:
+        result = judge(store, policy, stub.url, concurrency=1)
+        assert (result.labels, result.errors) == ({"helps": 2}, {"length": 1, "refusal": 1})
+        assert judge(store, policy, stub.url).judged == 0
+    assert [row["reason"] for row in rows(store)] == ["?", None, "so ?", None]
+    assert [row["quote"] for row in rows(store)] == ["", None, "?", None]
+    assert (rows(store)[1]["answered_model"], rows(store)[3]["raw_answer"]) == ("m?", "I will not ?")
+
+
 ODD_ANSWERS = {
     "fenced": '```json\n{"quote": "", "label": "helps", "reason": "x"}\n```',
     "after prose with braces": 'Let {x} be. {"quote": "", "label": "helps", "reason": "x"}',
@@ -374,7 +388,7 @@ def test_a_cost_that_cannot_be_known_is_not_zero(store: Store) -> None:
         assert judge(store, policy, stub.url, prices={"m": Price(input=1, output=1)}).cost_usd is None  # no tokens
 
 
-@pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"prompt_tokens": True}])
+@pytest.mark.parametrize("usage", [None, [], *({"prompt_tokens": odd} for odd in ("many", -1, True, 10**30))])
 def test_a_servers_odd_usage_does_not_cost_an_answer(store: Store, usage: object) -> None:
     policy = put_pairs(store, anchors=1, chunks=1)
     with serving([completion('{"quote": "", "label": "helps", "reason": ""}', usage=usage)]) as stub:

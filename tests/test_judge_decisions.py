@@ -120,6 +120,14 @@ def test_without_usage_there_is_no_cost(store: Store, usage: object) -> None:
         assert decide(store, policy, stub.url).cost_usd is None
 
 
+def test_half_characters_in_a_decision_are_kept_as_question_marks(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=1)
+    with serving([decision(chosen("helps") | {"name": "\ud83d"})]) as stub:
+        assert decide(store, policy, stub.url).labels == {"helps": 1}
+    (row,) = store.rows("SELECT raw_answer FROM judgments")
+    assert '"name": "?"' in str(row["raw_answer"])
+
+
 def test_a_server_without_this_api_is_named_and_nothing_is_recorded(store: Store) -> None:
     policy = put_pairs(store)
     with serving(lambda call: failing(404, "no route")) as stub:

@@ -179,3 +179,7 @@ def test_what_a_text_repeats_is_what_comparing_with_all_would_find(known: list[s
     assert (found is None) == (best < NEAR_QUERY)
     if found:
         assert found[1] == pytest.approx(best)
+
+
+def test_half_characters_become_question_marks() -> None:
+    assert parse_questions('["Why \\ud83d here?", "And \ud83d there?"]') == ("Why ? here?", "And ? there?")
