@@ -20,24 +20,21 @@ from store.judgment_history import StoredPair, find_pair
 from store.labels import Resolution
 from store.lineage import (
     BuiltLabel,
-    BuiltTriplet,
     Logged,
     PutForward,
     built_labels,
     certificates_named,
-    find_texts,
-    find_triplets,
     judged_pairs,
     labels_now,
     last_altered,
     logs_of_anchors,
-    pairs_of_record,
     put_forward,
     reviews_of_pairs,
     stored_pairs,
 )
 from store.policies import Policy, get_policy_by_id, policy_versions
 from store.propagation import Propagate
+from store.row_pairs import BuiltTriplet, find_texts, find_triplets, pairs_of_record
 
 _ROUND = re.compile(r"-\d+$")  # of adjudication, behind a pair id, in the external id of a record
 
