@@ -40,6 +40,23 @@ def judges_of_both_splits(
     return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model", row["judge_id"])) for row in rows}
 
 
+def queries_shown_to_judges(store: Store, build_id: str, used: Iterable[str]) -> int:
+    """Count the test queries of a build of which a pair, with people's label, stands before these judges as an example.
+
+    Judges are shown no query of a test split that was there before; a later build may test with what they were shown.
+    """
+    return store.count(
+        """
+        SELECT count(DISTINCT anchor_id)
+        FROM example_set_pairs JOIN pairs USING (pair_id) JOIN judges ON contains(config::VARCHAR, example_set_id)
+        WHERE judge_id IN (SELECT unnest($used)) AND anchor_id IN (
+            SELECT anchor_id FROM build_labels JOIN pairs USING (pair_id) WHERE build_id = $build AND split = 'test'
+        )
+        """,
+        {"build": build_id, "used": list(used)},
+    )
+
+
 def query_segments(store: Store, build_id: str, by: str) -> dict[str, str]:
     """Return the segment (see `store.segments`) of each query in the test split of a build.
 

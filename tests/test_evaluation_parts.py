@@ -9,6 +9,8 @@ import pytest
 
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
+from store.example_sets import LabelledPair, put_example_set
+from store.ids import anchor_id
 from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Label, Policy, add_policy
 from store.progress import silent
@@ -254,6 +256,26 @@ def test_the_judge_that_labelled_both_splits_is_named(store: Store) -> None:
         add_judgments(store, [said])
     found = build(store, policy, judge_labels=True, uncertified=True)
     assert read_held_out(store, found.build).judges_of_both == ("strict-7b",), "the other one only said the same"
+
+
+def test_test_queries_that_a_judge_was_shown_as_examples_are_counted_and_told(store: Store) -> None:
+    policy = fill(store, 10)
+    known = LabelledPair(pair(question(0), distinct("good0of", 0)), anchor_id(question(0)), "", "", "yes")
+    example_set = put_example_set(store, policy, {"shown": 1}, [known])
+    for i in range(10):
+        judged = distinct("judged", i)
+        log(store, question(i), [judged])
+        judge(store, question(i), {judged: "no"}, model=f"m with {example_set}")
+    found = {}
+    for seed in range(4):
+        made = build(store, policy, judge_labels=True, uncertified=True, seed=seed).build
+        test = read_held_out(store, made)
+        found[anchor_id(question(0)) in test.queries] = test.shown_to_judges
+        told = warnings(test, Ranking(9, 9, (), {}), {})
+        assert sum("examples that a judge of this build was shown" in one for one in told) == test.shown_to_judges
+        plain = build(store, policy, seed=seed).build
+        assert not read_held_out(store, plain).shown_to_judges, "no label of the judge is in it"
+    assert found == {True: 1, False: 0}
 
 
 # Runs

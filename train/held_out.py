@@ -10,7 +10,7 @@ from store.ids import content_id
 from store.monitor import logged_fields
 from store.policies import get_policy_by_id
 from store.synthetic import synthetic_purposes
-from store.test_split import chunk_kinds, judges_of_both_splits, query_segments
+from store.test_split import chunk_kinds, judges_of_both_splits, queries_shown_to_judges, query_segments
 from train.exports.grades import grades
 
 POOL_SIZE = 10_000
@@ -23,7 +23,7 @@ class HeldOut(NamedTuple):
     `grades` has what each label is worth to nDCG where the policy's labels stand on a scale, and is empty elsewhere.
     `sources` tells who gave each label (human, propagated, judge), `kinds` the kind of each labelled chunk, and
     `segments` the segment of each query by the property that parts them. `judges_of_both` are the models whose labels
-    stand in both splits of the build.
+    stand in both splits of the build; `shown_to_judges` counts the queries that judges of the build saw as examples.
     """
 
     build_id: str
@@ -39,6 +39,7 @@ class HeldOut(NamedTuple):
     kinds: Mapping[str, str] = {}
     segments: Mapping[str, Mapping[str, str]] = {}
     judges_of_both: tuple[str, ...] = ()
+    shown_to_judges: int = 0
 
 
 def labels_id(test: HeldOut) -> str:
@@ -102,4 +103,5 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
         kinds=chunk_kinds(store, build.build_id),
         segments={f"query {by}": query_segments(store, build.build_id, by)},
         judges_of_both=tuple(sorted(set(judges.values()))),
+        shown_to_judges=queries_shown_to_judges(store, build.build_id, used),
     )

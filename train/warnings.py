@@ -24,6 +24,12 @@ def warnings(test: HeldOut, labelled: Ranking, models: Mapping[str, str]) -> tup
             f"{' and '.join(test.judges_of_both)} labelled both the training set and the test set: a model that learns"
             " the judge's mistakes is rewarded for them here. Have people label the test set"
         )
+    if test.shown_to_judges:
+        found.append(
+            f"{test.shown_to_judges} test queries stand among the examples that a judge of this build was shown: it"
+            " labelled with some knowledge of the test. Judge anew with --few-shot, which now leaves them out, and build"
+            " again"
+        )
     labels = sum(len(labels) for labels in test.qrels.values())
     if test.human_labels / labels < _FEW_LABELS_OF_PEOPLE:
         found.append(f"only {test.human_labels} of the {labels} test labels are people's")
