@@ -27,8 +27,8 @@ def warnings(test: HeldOut, labelled: Ranking, models: Mapping[str, str]) -> tup
     if test.shown_to_judges:
         found.append(
             f"{test.shown_to_judges} test queries stand among the examples that a judge of this build was shown: it"
-            " labelled with some knowledge of the test. Judge anew with --few-shot, which now leaves them out, and build"
-            " again"
+            " labelled with some knowledge of the test. Judge anew with --few-shot, which now leaves them out, and"
+            " build again"
         )
     labels = sum(len(labels) for labels in test.qrels.values())
     if test.human_labels / labels < _FEW_LABELS_OF_PEOPLE:
