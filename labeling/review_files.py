@@ -18,6 +18,7 @@ from store.errors import InvalidDataError, MissingError
 from store.ids import pair_id
 from store.policies import Policy
 from store.reviews import Review, add_reviews, current_reviews, find_pairs
+from store.text import storable
 
 _COMPLAINTS_SHOWN = 20
 _LONGEST_CELL = 2**24  # characters; Python's csv stops at 2**17 by itself, and chunks may be longer
@@ -235,7 +236,7 @@ def _reviews(store: Store, policy: Policy, file: Path, answers: list[_Answer]) -
                 label=row.label,
                 stream="imported",
                 reviewed_at=row.time or now,
-                origin=f"{file.name}:{answer.line}",
+                origin=f"{storable(file.name)}:{answer.line}",
                 note=row.note or None,
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mining.log_lines import Line
 from store.errors import UsageError
+from store.text import storable
 
 Reject = Callable[[Line, Sequence[str]], None]
 
@@ -33,7 +34,7 @@ def rejected_lines(target: Path | None, name: str) -> Iterator[Reject | None]:
                 content["raw"] = line.content.decode()
             except UnicodeDecodeError:
                 content["raw_base64"] = base64.b64encode(line.content).decode()
-            out.write(json.dumps(content, ensure_ascii=False) + "\n")
+            out.write(storable(json.dumps(content, ensure_ascii=False)) + "\n")
 
         yield reject
         out.flush()

@@ -14,6 +14,7 @@ import pyarrow as pa
 from store.database import Store
 from store.errors import MissingError
 from store.ids import canonical_json, content_id
+from store.text import storable
 
 Split = Literal["train", "test"]
 
@@ -161,7 +162,7 @@ def note_output(store: Store, build_id: str, kind: Literal["export", "model", "a
     row = {
         "build_id": [build_id],
         "kind": [kind],
-        "path": [os.path.abspath(path)],
+        "path": [storable(os.path.abspath(path))],
         "written_at": pa.array([datetime.now(UTC)], pa.timestamp("us", tz="UTC")),
     }
     store.insert("build_outputs", pa.table(row), replace=True)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from store.database import Store
+from store.text import storable
 
 
 class FileRead(NamedTuple):
@@ -16,5 +17,10 @@ def note_files(store: Store, import_id: str, log: FileRead, corpus: FileRead | N
     """Remember where the file of a recorded import lay, and its corpus, so that its lines can be found again."""
     store.execute(
         "UPDATE imports SET path = ?, file_hash = ?, corpus_path = ?, corpus_hash = ? WHERE import_id = ?",
-        [log.path, log.fingerprint, *(corpus or (None, None)), import_id],
+        [*_storable(log), *(_storable(corpus) if corpus else (None, None)), import_id],
     )
+
+
+def _storable(file: FileRead) -> FileRead:
+    """Names of files are bytes, which need not be text."""
+    return file if file.path is None else file._replace(path=storable(file.path))

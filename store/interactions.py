@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from store.database import Store
 from store.forgotten import without_forgotten
 from store.ids import anchor_id, chunk_ids, content_id
+from store.text import storable
 
 _UTC = pa.timestamp("us", tz="UTC")
 
@@ -161,7 +162,7 @@ def record_import(
     """Note that a file was imported; `interactions` and `rejected` count its lines."""
     row = {
         "import_id": [import_id],
-        "file": [file],
+        "file": [storable(file)],
         "imported_at": [datetime.now(UTC)],
         "interactions": [interactions],
         "rejected": [rejected],

@@ -476,6 +476,18 @@ def test_nothing_is_written_beside_a_file_without_bad_lines(store: Store, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} <= {"log.jsonl", "uncited.duckdb", "uncited.duckdb.wal"}
 
 
+def test_the_name_of_a_file_need_not_be_text(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "donn\udce9es.jsonl"  # é in Latin-1
+    lines = [{"query": "q", "retrieved": [{"chunk_id": "c", "rank": 1, "text": "t"}], "cited": []}, {"query": 5}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (imported,) = import_files(store, [file], skip_invalid=True).files
+    assert (imported.interactions, imported.rejected) == (1, 1)
+    assert imported.rejects is not None
+    assert '"line": 2' in imported.rejects.read_text("utf-8")
+    assert store.rows("SELECT file FROM imports") == [{"file": f"{tmp_path}/donn?es.jsonl"}]
+    assert import_files(store, [file], skip_invalid=True).files[0].known == 1
+
+
 def test_rejected_lines_go_where_they_are_told(store: Store, tmp_path: Path) -> None:
     file = _write(tmp_path / "log.jsonl", b"{\n")
     (result,) = import_files(store, [file], skip_invalid=True, rejects=tmp_path / "bad.jsonl").files
