@@ -248,6 +248,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def dollars(cost_usd: float | None) -> str:
+    """Write a cost as `$0.0123`, and as `cost unknown` where it is None."""
+    return "cost unknown" if cost_usd is None else f"${cost_usd:.4f}"
+
+
 def relative(path: Path) -> str:
     """Write a path the short way where it lies below the current folder."""
     try:
@@ -277,12 +282,12 @@ def _widths(
         longest = max(map(cell_len, words), default=0)
         widths.append(max([*map(cell_len, column.split()), longest if number else min(longest, _USUAL_WORD)]))
         wanted.append(max(cell_len(line) for text in (column, *texts) for line in text.split("\n")))
-    spare = space - sum(widths)
-    while spare > 0 and (narrow := [index for index, width in enumerate(widths) if width < wanted[index]]):
-        for index in narrow[:spare]:
+    if sum(widths) > space:
+        return None
+    while narrow := [index for index, width in enumerate(widths) if width < wanted[index]][: space - sum(widths)]:
+        for index in narrow:
             widths[index] += 1
-        spare -= len(narrow)
-    return widths if spare >= 0 else None
+    return widths
 
 
 def _cell(value: object) -> tuple[str, object]:

@@ -30,6 +30,13 @@ def test_a_table_cuts_no_name_of_a_column_and_no_number_and_fits(width: int) -> 
     assert max(map(len, shown.splitlines())) <= width
 
 
+def test_a_table_that_fits_is_drawn_as_one_however_much_room_is_left() -> None:
+    for width in range(40, 120):
+        out, screen = on_a_terminal(width)
+        out.table("", ("query length", "tuned"), [("4 to 8 words, and no more than that", 0.5), ("9 words", 1.0)])
+        assert "┃ tuned ┃" in screen.getvalue(), width
+
+
 def test_a_column_needs_no_name() -> None:
     out, screen = on_a_terminal(80)
     out.table("", ("", "pairs"), [("agreement", 3)])
