@@ -116,6 +116,8 @@ def judge_settings(
 
 
 def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
+    from printing import dollars
+
     rows = [
         (
             s.kind,
@@ -125,7 +127,7 @@ def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
             s.prompt_tokens,
             s.cached_tokens,
             s.completion_tokens,
-            _dollars(s.cost_usd),
+            dollars(s.cost_usd),
         )
         for s in stages
     ]
@@ -137,11 +139,9 @@ def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
         out.line("Estimated at 4 characters a token and answers of full length; past judgments will tell better.")
 
 
-def _dollars(cost_usd: float | None) -> str:
-    return "unknown" if cost_usd is None else f"${cost_usd:.4f}"
-
-
 def _print_judged(out: "Output", result: "JudgeResult") -> None:
+    from printing import dollars
+
     for number, stage in enumerate(result.stages, start=1):
         title = f"Answers of {stage.model}" if len(result.stages) == 1 else f"Stage {number}: {stage.model}"
         rows = [(label, "label", count) for label, count in stage.labels.most_common()]
@@ -151,10 +151,10 @@ def _print_judged(out: "Output", result: "JudgeResult") -> None:
             out.line(f"{stage.model} has nothing left to answer; --retry-errors asks again where it could not be used")
             continue
         out.table(title, ("answer", "is a", "pairs"), rows)
-        cost = "cost unknown" if stage.cost_usd is None else _dollars(stage.cost_usd)
         out.line(
             f"{stage.judged} pairs judged in {stage.seconds:.0f} s; {stage.prompt_tokens:,} prompt tokens"
-            f" ({stage.cached_tokens:,} cached), {stage.completion_tokens:,} completion tokens; {cost}"
+            f" ({stage.cached_tokens:,} cached), {stage.completion_tokens:,} completion tokens;"
+            f" {dollars(stage.cost_usd)}"
         )
         if stage.quotes_missing:
             out.line(f"{stage.quotes_missing} answers quote words that are not in the chunk")

@@ -78,18 +78,22 @@ def _run(
 
 
 def _print_estimate(out: "Output", estimate: "MonitorEstimate", policy: str) -> None:
+    from printing import dollars
+
     out.line(f"{estimate.new_traffic:,} new interactions, of which {estimate.drawn:,} would be drawn")
-    rows = [(s.model, s.pairs, s.prompt_tokens, s.completion_tokens, _dollars(s.cost_usd)) for s in estimate.stages]
+    rows = [(s.model, s.pairs, s.prompt_tokens, s.completion_tokens, dollars(s.cost_usd)) for s in estimate.stages]
     if rows:
         out.table("Would be asked", ("model", "pairs", "prompt tokens", "answer tokens", "cost"), rows)
     _print_not_mined(out, estimate.not_mined, policy)
 
 
 def _print_run(out: "Output", done: "MonitorRun", policy: str) -> None:
+    from printing import dollars
+
     out.line(f"{done.drawn:,} of {done.new_traffic:,} new interactions drawn")
     if done.judged:
         errors = done.judged.errors.total()
-        out.line(f"{done.judged.judged:,} chunks judged, {errors} errors; {_dollars(done.judged.cost_usd)}")
+        out.line(f"{done.judged.judged:,} chunks judged, {errors} errors; {dollars(done.judged.cost_usd)}")
         if done.judged.remaining:
             out.line(f"{done.judged.remaining} chunks remain; run the same command again to go on")
     _print_not_mined(out, done.not_mined, policy)
@@ -150,7 +154,3 @@ def _share(estimated: "Estimated") -> str:
 
     best = estimated.assisted or estimated.plain
     return f"{percent(best.value)} (95 % interval {percent(best.low)} to {percent(best.high)})"
-
-
-def _dollars(cost_usd: float | None) -> str:
-    return "cost unknown" if cost_usd is None else f"${cost_usd:.4f}"

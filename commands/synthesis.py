@@ -84,14 +84,16 @@ def synthesize(
 
 
 def _print_estimate(out: "Output", estimates: "list[SynthesisEstimate]") -> None:
-    rows = [
-        (e.task, e.model, e.requests, e.prompt_tokens, e.completion_tokens, _dollars(e.cost_usd)) for e in estimates
-    ]
+    from printing import dollars
+
+    rows = [(e.task, e.model, e.requests, e.prompt_tokens, e.completion_tokens, dollars(e.cost_usd)) for e in estimates]
     out.table("Would be asked", ("to", "model", "requests", "prompt tokens", "answer tokens", "cost"), rows)
     out.line("Estimated; how many questions are good enough is only known once they are there.")
 
 
 def _print_result(out: "Output", result: "SynthesisResult") -> None:
+    from printing import dollars
+
     out.line(f"{result.accepted} of {result.wanted} questions for {result.purpose}, {result.new} of them new")
     if result.not_accepted:
         rows = list(result.not_accepted.items())
@@ -100,14 +102,10 @@ def _print_result(out: "Output", result: "SynthesisResult") -> None:
     out.line(
         f"{written.requests} requests for questions ({sum(written.failed.values())} failed), {result.judged} pairs"
         f" judged; {written.prompt_tokens:,} prompt tokens, {written.completion_tokens:,} completion tokens to write;"
-        f" {_dollars(result.cost_usd)}"
+        f" {dollars(result.cost_usd)}"
     )
     if result.judge_errors:
         kinds = ", ".join(f"{kind} {times}" for kind, times in sorted(result.judge_errors.items()))
         out.line(f"{result.judge_errors.total()} answers of the judge could not be used ({kinds}); they accept nothing")
     if result.stopped:
         out.line(f"There are fewer than wanted: {result.stopped}")
-
-
-def _dollars(cost_usd: float | None) -> str:
-    return "cost unknown" if cost_usd is None else f"${cost_usd:.4f}"
