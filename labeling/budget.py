@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from labeling.endpoint import TRIES
+from store.errors import UsageError
 from store.workspace import Price
 
 # A server that failed with one of these may have worked on the request, and may bill it.
@@ -55,6 +56,14 @@ class Budget:
             self.spent_usd += sum(answer.cost_usd or 0.0 for answer in answers)
         elif any(answer.duration_ms is not None or answer.error in _PERHAPS_BILLED for answer in answers):
             self.spent_usd += reserved_usd
+
+
+def no_price(model: str) -> UsageError:
+    """Return the error that says where the price of a model is looked for, which a budget needs."""
+    return UsageError(
+        f"no price is known for {model}, so no budget can be kept: put it into uncited.toml, in dollars per million"
+        f' tokens, as [prices."{model}"] with input and output'
+    )
 
 
 def most_it_can_cost(body: Any, answer_tokens: int, price: Price) -> float:  # noqa: ANN401 - any JSON

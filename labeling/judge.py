@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from labeling.budget import Budget
+from labeling.budget import Budget, no_price
 from labeling.chat import ChatModel, Reply
 from labeling.chat_stage import ChatStage, Questions
 from labeling.cross_encoder import CrossEncoderStage
@@ -148,10 +148,7 @@ def check_prices(judges: Collection[Judge], prices: Mapping[str, Price]) -> None
     """
     for judge in judges:
         if judge.base_url and judge.model not in prices:
-            raise UsageError(
-                f"no price is known for {judge.model}, so no budget can be kept: put it into uncited.toml,"
-                f' in dollars per million tokens, as [prices."{judge.model}"] with input and output'
-            )
+            raise no_price(judge.model)
 
 
 @dataclass(slots=True)

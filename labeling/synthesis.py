@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from labeling.budget import Budget
+from labeling.budget import Budget, no_price
 from labeling.endpoint import TRANSIENT
 from labeling.judge import check_prices, judge_candidates
 from labeling.judges import judges_of
@@ -21,7 +21,7 @@ from labeling.question_lists import parse_questions
 from labeling.question_writer import Writer, Written, write_questions, writer_of
 from store.candidates import Candidate, put_candidates
 from store.database import Store
-from store.errors import MissingError, UsageError
+from store.errors import MissingError
 from store.generations import (
     SourceChunk,
     asked_before,
@@ -136,10 +136,7 @@ def synthesize(
     judges = judges_of(judge, policy)  # complains before anything is paid for
     if budget_usd is not None:
         if writer.price is None:
-            raise UsageError(
-                f"no price is known for {writer.model}, so no budget can be kept: put it into uncited.toml, in dollars"
-                f' per million tokens, as [prices."{writer.model}"] with input and output'
-            )
+            raise no_price(writer.model)
         check_prices(judges, prices)
     wanted = SCALES[purpose] if count is None else count
     result = SynthesisResult(purpose, wanted)

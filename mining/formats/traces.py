@@ -124,9 +124,7 @@ def _document(item: Any) -> Document:  # noqa: ANN401 (whatever was logged)
     )
 
 
-def annotation(
-    name: str, *, label: object = None, score: object = None, time: str | None = None, source: str | None = None
-) -> tuple[str, float]:
+def annotation(name: str, *, label: object = None, score: object = None) -> tuple[str, float]:
     """Return the signal and its value for an annotation.
 
     A label, or a yes or no, is a part of the name: `relevance:relevant`, `helpful:false`. A number above zero is the
