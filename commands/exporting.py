@@ -63,7 +63,7 @@ def export(
                 progress=bar,
             )
         note_output(session.store, build.build_id, "export", manifest.folder)
-        ids = cast("list[str]", build.settings["certificates"])
+        ids = cast("list[str]", build.settings.get("certificates", []))
         resolution = session.workspace.settings.review.resolution
         void = void_certificates(session.store, session.policy(policy), resolution=resolution, ids=ids)
         told = {"folder": manifest.folder, "new": manifest.is_new, "manifest": manifest.body, "void_certificates": void}
