@@ -245,13 +245,18 @@ def _show(out: "Output", result: "AnswerComparison") -> None:
         out.line(
             f"{sum(result.failures.values())} answers or values are missing, as there was no usable reply: {kinds}"
         )
+    if "length" in result.failures:
+        out.note("Replies were cut off (length): a larger max_tokens in [answers] of uncited.toml lets them end")
     out.line(_bill(result.bill))
 
 
 def _bill(spent: "Spent | Bill") -> str:
+    cost = _dollars(spent.cost_usd)
+    if spent.reused:
+        cost += f" ({_dollars(spent.total_cost_usd)} with those)"
     return (
         f"{spent.requests:,} requests ({spent.reused:,} more replies were known),"
-        f" {spent.prompt_tokens:,} prompt tokens, {spent.completion_tokens:,} answer tokens; {_dollars(spent.cost_usd)}"
+        f" {spent.prompt_tokens:,} prompt tokens, {spent.completion_tokens:,} answer tokens; {cost}"
     )
 
 

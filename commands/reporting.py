@@ -66,7 +66,8 @@ def report(
         if where:
             out.line(f"{relative(where)}: {what}")
     if found.evaluation is None:
-        out.next(f"uncited evaluate --policy {found.policy.name}")
+        named = f" --model {relative(folder)}" if found.companions else ""
+        out.next(f"uncited evaluate --policy {found.policy.name}{named}")
 
 
 def _agreement(session: "Session", policy: "Policy") -> "list[Agreed]":

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from train.answers.chain import BASE, TUNED
+from train.answers.comparison import AnswerComparison, Bill, Measured, compare_measured
+from train.answers.ragas_metrics import METRICS as ANSWER_METRICS
 from train.evaluation import (
     AtSize,
     Compared,
@@ -88,4 +91,44 @@ def evaluation(
         pool=1178,
         warnings=("The judge that labelled the training set also labelled the test set.",),
         settings={},
+    )
+
+
+def answer_comparison(build_id: str, base_model: str) -> AnswerComparison:
+    """Make a comparison of answers to twelve queries: a gain, a loss, a gain by less noise, and no claims."""
+    wanted = [metric for metric in ANSWER_METRICS.values() if metric.name != "context_precision"]
+    values: dict[str, list[tuple[float | None, float | None]]] = {
+        "context_recall": [(0.3, 0.6 + i / 50) for i in range(12)],
+        "context_entity_recall": [(0.6 + i / 50, 0.3) for i in range(12)],
+        "faithfulness": [(0.9, 0.9 + (i % 3 - 1) / 20) for i in range(12)],
+        "factual_correctness": [(None, 0.5)] * 12,
+        "answer_relevancy": [(0.7, 0.7)] * 12,
+        "noise_sensitivity": [(0.5 + i / 50, 0.2) for i in range(12)],
+    }
+    measured = tuple(
+        Measured(
+            f"anchor_{i}",
+            f"group_{i}",
+            {
+                BASE: {name: of[i][0] for name, of in values.items()},
+                TUNED: {name: of[i][1] for name, of in values.items()},
+            },
+            {"length": 1} if i == 0 else {},
+        )
+        for i in range(12)
+    )
+    return AnswerComparison(
+        build_id=build_id,
+        models={BASE: base_model, TUNED: "run"},
+        llm="gpt-5-mini",
+        base_url="https://api.openai.com/v1",
+        ragas_version="0.3.1",
+        k=5,
+        queries=12,
+        with_reference=11,
+        same_chunks=2,
+        metrics=compare_measured(measured, wanted),
+        failures={"length": 1},
+        bill=Bill(300, 24, 150_000, 9_000, 0.05, 0.0625),
+        measured=measured,
     )

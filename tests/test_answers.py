@@ -159,7 +159,7 @@ def test_the_more_metrics_are_asked_for_the_less_is_claimed() -> None:
     assert two[0].difference.verdict == "no claim (p = 0.06 after correction for 2 metrics)"
 
 
-@settings_of(max_examples=20)
+@settings_of(max_examples=10, deadline=None)  # each draws ten thousand samples, twice
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
 def test_the_other_way_round_the_verdict_is_the_other_one(pairs: list[tuple[float, float]]) -> None:
     """Faithfulness of base against tuned is noise of tuned against base, as far as verdicts go."""
@@ -267,6 +267,27 @@ def test_without_a_reference_only_what_needs_none_is_measured(
     }
     assert found.values[TUNED]["faithfulness"] == 1
     assert found.failures == {}
+
+
+@needs_ragas
+def test_no_answer_is_paid_for_where_only_a_missing_reference_could_tell_its_worth(
+    asking: Callable[[Stub], Asking], judge_stub: Serving
+) -> None:
+    stub = judge_stub(answer)
+    (found,) = asking(stub).measure([question("TownA", reference=False)], "factual_correctness", "noise_sensitivity")
+    assert stub.calls == []
+    assert set(found.values[TUNED].values()) == {None}
+
+
+@needs_ragas
+def test_an_answer_with_half_a_surrogate_pair_is_measured(
+    asking: Callable[[Stub], Asking], judge_stub: Serving
+) -> None:
+    def odd(call: Call) -> Response:
+        return completion(f"\ud83d. {fact('TownA')}") if is_answering(call) else answer(call)
+
+    (found,) = asking(judge_stub(odd)).measure([question("TownA")], "faithfulness")
+    assert found.values[TUNED]["faithfulness"] == 0.5
 
 
 @needs_ragas
@@ -423,10 +444,18 @@ def test_a_retriever_that_finds_the_facts_gains_and_the_run_keeps_it(workspace: 
     assert kept.metrics[0].difference.verdict == "gain"
     assert fact("TownR") not in file.read_text(), "no texts lie about beside a model"
     calls = len(stub.calls)
+    (searched,) = (workspace / "answers").glob("retrieved_*.json")
+    searched.write_text("{")
     table, _ = invoke(*words, "--queries", 5)
     assert "context_recall" in table
+    assert "0 requests" in table
+    assert "with those" in table, "what it cost in all"
     assert len(stub.calls) == calls, "a smaller sample is paid for"
     assert read_answers(file).queries == 5
+    invoke("report", file.parent, "-w", workspace)
+    page = (file.parent / "report.html").read_text("utf-8")
+    assert "m answered 5 logged test queries" in page
+    assert '<figure id="figure-answers">' in page
 
 
 @needs_ragas

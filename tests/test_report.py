@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 
 from cli import app
 from store.database import Store
+from store.encoders import model_hash
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.policies import add_policy
 from store.progress import silent
 from store.workspace import Workspace, create_workspace
-from tests.evaluations import compared, evaluation
+from tests.evaluations import answer_comparison, compared, evaluation
 from tests.labelled_store import POLICY, distinct, log, question, review
 from tests.review_pages import CHROMIUM
 from tests.test_review_browser import HOSTILE
 from train import trainer
 from train.ablation import Ablation, Arm
+from train.answers.comparison import keep_answers
 from train.evaluation import ShownMove
 from train.evaluation_file import evaluation_file, write_evaluation
 from train.experiments import Estimate, Gain, MeasuredOn, result_file, write_result
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 FIGURES = {
-    *("flow", "metrics", "rank-shift", "similarity", "map", "matryoshka", "learning-curve", "ablation", "training"),
+    *("flow", "metrics", "answers", "rank-shift", "similarity", "map", "matryoshka", "learning-curve", "ablation"),
+    "training",
 }
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 ELEMENTS = """
@@ -102,9 +105,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Reported:
         queries=test.queries,
         moves=[(*pair, 1 + i, 2 if i % 2 else None) for i, pair in enumerate(relevant)],
         shown=[ShownMove(text, text, 9, 1) for text in HOSTILE],
-        dimensions=(384, 128, 64),
+        dimensions=(128, 64),  # of 384
     )
     write_evaluation(evaluation_file(run, made.build_id), told)
+    keep_answers(run, answer_comparison(made.build_id, minilm))
     write_experiments(workspace.experiments, made.build_id)
     report(workspace, run)
     torch.set_num_threads(threads)
@@ -266,7 +270,33 @@ class TestWriting:
             flow = [(row["put forward because"], row["became"], int(row["pairs"])) for row in csv.DictReader(file)]
         assert sum(pairs for *_, pairs in flow) == 50
         assert sum(pairs for why, became, pairs in flow if (why, became) == ("uncited", "positive")) > 0
+        with (tmp_path / "d" / "matryoshka.csv").open(newline="") as file:
+            lengths = {row["numbers"]: row["bytes of the index"] for row in csv.DictReader(file)}
+        assert lengths == {"64": "256000", "128": "512000", "384": "1536000"}, "the whole length too"
+        with (tmp_path / "d" / "answers.csv").open(newline="") as file:
+            answers = {row["metric"]: row for row in csv.DictReader(file)}
+        assert float(answers["noise_sensitivity"]["high"]) < 0, "as it was measured, whatever is drawn"
+        assert (answers["factual_correctness"]["queries"], answers["factual_correctness"]["tuned"]) == ("0", "")
+        kept = numbers["report"]["answers"]
+        assert (kept["llm"], kept["bill"]["total_cost_usd"], len(kept["measured"])) == ("gpt-5-mini", 0.0625, 12)
         assert (tmp_path / "r.html").is_file()
+
+    def test_answers_are_told_with_their_verdicts_and_their_cost(self, reported: Reported) -> None:
+        parts = dict(re.findall(r'<section id="(\w+)".*?>(.*?)</section>', reported.page.read_text("utf-8"), re.DOTALL))
+        rows = re.findall(r"<tr>(.*?)</tr>", parts["answers"])
+        cells = (re.findall(r"<td[^>]*>(?:<span.*?>)?(.*?)<", row) for row in rows)
+        told = {row[0]: row[1:] for row in cells if len(row) > 2}
+        assert told["context recall"][:4] == ["12", "0.300", "0.710", "+0.410"]
+        assert told["context recall"][-1] == told["noise sensitivity"][-1] == "gain"
+        assert told["context entity recall"][-1] == "loss"
+        assert told["faithfulness"][-1] == "no claim (interval spans zero)"
+        assert told["noise sensitivity"][3].startswith("\N{MINUS SIGN}"), "less noise"
+        (caption,) = re.findall("<figcaption>(.*?)</figcaption>", parts["answers"])
+        assert "A claim is made of context recall, context entity recall, noise sensitivity." in caption
+        assert "Of noise sensitivity less is better" in caption
+        assert "length 1" in parts["answers"]
+        assert "$0.06" in parts["cost"]
+        assert "324 replies of gpt-5-mini" in parts["cost"]
 
 
 class TestWhatIsMissing:
@@ -290,6 +320,7 @@ class TestWhatIsMissing:
             "uncited evaluate --policy answers",
             "uncited learning-curve --policy answers",
             "uncited ablation --policy answers",
+            "uncited answers --policy answers",
             "The models could not be asked",
             "The record holds no losses",
         ):
@@ -308,8 +339,22 @@ class TestWhatIsMissing:
         write_evaluation(evaluation_file(bare.run, "build_0123456789"), told)
         report(bare.workspace, bare.run)
         text = bare.page.read_text("utf-8")
+        assert "triplets, and on those of tastes. Evaluate it with" in text
+        assert "uncited evaluate --policy answers --model models/run" in text
         assert "Is it &lt;b&gt;liked&lt;/b&gt;?" in text
-        assert "nDCG@10 −0.010, no claim (interval spans zero)" in text
+        assert "nDCG@10 −0.010 (−0.050 to 0.020), no claim (interval spans zero)" in text
+
+    def test_another_base_than_the_model_was_made_of_is_named(self, bare: Reported) -> None:
+        told = evaluation(bare.build_id, "someone/else")
+        write_evaluation(evaluation_file(bare.run, bare.build_id), told)
+        report(bare.workspace, bare.run)
+        assert "and compared with someone/else on 24 test queries" in bare.page.read_text("utf-8")
+
+    def test_numbers_beside_a_model_do_not_make_another_model_of_it(self, bare: Reported) -> None:
+        before = model_hash(bare.run)
+        report(bare.workspace, bare.run, "--data", bare.run)
+        assert (bare.run / "report.json").is_file()
+        assert model_hash(bare.run) == before
 
     def test_what_cannot_be_written_is_named(self, bare: Reported, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -317,6 +362,14 @@ class TestWhatIsMissing:
             report(bare.workspace, bare.run, "--out", tmp_path / "file" / "r.html")
         with pytest.raises(UsageError, match="cannot write figures"):
             report(bare.workspace, bare.run, "--figures", tmp_path / "file")
+
+    def test_answers_that_cannot_be_read_are_named_in_a_line(self, bare: Reported) -> None:
+        (bare.run / "answers.json").write_text("{}")
+        with pytest.raises(
+            InvalidDataError, match=r"answers.json is no comparison of answers of this version$"
+        ) as found:
+            report(bare.workspace, bare.run)
+        assert "uncited answers" in str(found.value.hint)
 
     def test_what_is_no_run_is_refused(self, bare: Reported, tmp_path: Path) -> None:
         with pytest.raises(MissingError, match="no model has been trained"):

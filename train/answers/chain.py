@@ -1,6 +1,5 @@
 """The chain that both retrievers are put into: test queries, what is found for them, and the prompt for an answer."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from store.encoders import model_name
 from store.errors import MissingError, UsageError
 from store.ids import content_id
 from store.progress import Progress, silent
-from train.experiments import write_whole
+from train.experiments import kept
 from train.held_out import HeldOut
 from train.kinds import kind_of, load
 from train.models import quiet
@@ -97,21 +96,18 @@ def retrieve(
     models = {BASE: base, TUNED: tuned}
     names = {name: model_name(model) for name, model in models.items()}
     searched = content_id("retrieved", test.build_id, names, wanted, sorted(test.pool))
-    file = kept_in / f"{searched}.json" if kept_in else None
-    if file and file.exists():
-        known: Retrieved = json.loads(file.read_bytes())
-        return known
-    ranked = rank_with_all(test, wanted, list(dict.fromkeys(models.values())), progress)
-    found = {
-        name: {
-            query: sorted(scores, key=lambda chunk: (-scores[chunk], chunk))
-            for query, scores in ranked[model].collection.items()
+
+    def search() -> dict[str, dict[str, list[str]]]:
+        ranked = rank_with_all(test, wanted, list(dict.fromkeys(models.values())), progress)
+        return {
+            name: {
+                query: sorted(scores, key=lambda chunk: (-scores[chunk], chunk))
+                for query, scores in ranked[model].collection.items()
+            }
+            for name, model in models.items()
         }
-        for name, model in models.items()
-    }
-    if file:
-        write_whole(file, json.dumps(found) + "\n")
-    return found
+
+    return kept(kept_in / f"{searched}.json", search) if kept_in else search()
 
 
 def embedder(model: str) -> Callable[[Sequence[str]], list[list[float]]]:

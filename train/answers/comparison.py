@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.completions import Ask, NoAnswer
+from store.errors import InvalidDataError
 from store.progress import Progress, silent
 from train.answers.chain import BASE, TUNED, Question
 from train.answers.ragas_metrics import AnswerMetric, Embed, keeping_to_itself, measure_answer
@@ -139,16 +140,17 @@ async def _measure_one(
     embed: Embed | None,
     failures: Counter[str],
 ) -> dict[str, float | None]:
-    """Answer a question from what one retriever found, and measure that."""
+    """Answer a question from what one retriever found, and measure that. No answer is paid for that nothing needs."""
     answer = None
-    if any(metric.needs_answer for metric in metrics):
+    possible = [metric for metric in metrics if question.reference is not None or not metric.needs_reference]
+    if any(metric.needs_answer for metric in possible):
         try:
             answer = await ask(question.prompt(retriever))
         except NoAnswer as error:
             failures[error.kind] += 1
 
     async def value(metric: AnswerMetric) -> float | None:
-        if (metric.needs_answer and answer is None) or (metric.needs_reference and question.reference is None):
+        if metric not in possible or (metric.needs_answer and answer is None):
             return None
         try:
             return await measure_answer(
@@ -251,4 +253,8 @@ def read_answers(file: Path) -> AnswerComparison | None:
     Raises:
         InvalidDataError: the file holds something else.
     """
-    return read_result(file, AnswerComparison)
+    try:
+        return read_result(file, AnswerComparison)
+    except InvalidDataError as error:
+        hint = "uncited answers --policy NAME   # asks nothing again, and writes the file anew"
+        raise InvalidDataError(f"{file} is no comparison of answers of this version", hint=hint) from error

@@ -35,6 +35,7 @@ class AnswerMetric:
     """A metric by the name that Ragas gives it. Those of the context need no answer, only what was retrieved."""
 
     name: str
+    asks: str
     ragas_class: str
     needs_answer: bool = True
     needs_reference: bool = True
@@ -45,13 +46,38 @@ class AnswerMetric:
 METRICS = {
     metric.name: metric
     for metric in (
-        AnswerMetric("context_recall", "LLMContextRecall", needs_answer=False),
-        AnswerMetric("context_precision", "LLMContextPrecisionWithReference", needs_answer=False),
-        AnswerMetric("context_entity_recall", "ContextEntityRecall", needs_answer=False),
-        AnswerMetric("faithfulness", "Faithfulness", needs_reference=False),
-        AnswerMetric("factual_correctness", "FactualCorrectness"),
-        AnswerMetric("answer_relevancy", "ResponseRelevancy", needs_reference=False, embeds=True),
-        AnswerMetric("noise_sensitivity", "NoiseSensitivity", lower_is_better=True),
+        AnswerMetric(
+            "context_recall", "how much of the reference do the chunks hold?", "LLMContextRecall", needs_answer=False
+        ),
+        AnswerMetric(
+            "context_precision",
+            "do the chunks that are of use come first?",
+            "LLMContextPrecisionWithReference",
+            needs_answer=False,
+        ),
+        AnswerMetric(
+            "context_entity_recall",
+            "how many names and numbers of the reference do the chunks hold?",
+            "ContextEntityRecall",
+            needs_answer=False,
+        ),
+        AnswerMetric(
+            "faithfulness", "how much of the answer do the chunks bear out?", "Faithfulness", needs_reference=False
+        ),
+        AnswerMetric("factual_correctness", "do answer and reference say the same?", "FactualCorrectness"),
+        AnswerMetric(
+            "answer_relevancy",
+            "do questions made up from the answer resemble the query?",
+            "ResponseRelevancy",
+            needs_reference=False,
+            embeds=True,
+        ),
+        AnswerMetric(
+            "noise_sensitivity",
+            "how much of the answer is wrong, and comes from a chunk of use?",
+            "NoiseSensitivity",
+            lower_is_better=True,
+        ),
     )
 }
 

@@ -1,12 +1,55 @@
-"""Axes of figures: zero, names, powers."""
+"""Axes of figures: zero, names, powers, and values with their intervals along them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from train.report.drawing import INK
+from train.report.drawing import BAD, BASE, GOOD, INK, PAPER, Width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+
+_GAP = "\N{EM SPACE}"  # which SVG does not collapse
+
+
+class Row(NamedTuple):
+    """A value with its interval, if it has one; the verdict "gain" or "loss" gives it a colour."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+def intervals(axes: "Axes", rows: Sequence[Row | None]) -> None:
+    """Draw each value as a dot on its interval, the first one on top; hollow where nothing is claimed."""
+    for y, row in enumerate(rows):
+        if row is None:
+            continue
+        name = row.verdict if row.verdict in ("gain", "loss") else "no claim"
+        colour = {"gain": GOOD, "loss": BAD, "no claim": BASE}[name]
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
+        inside, edge = (PAPER, colour) if name == "no claim" else (colour, PAPER)
+        axes.plot(
+            row.value, y, "o", color=inside, markersize=9, markeredgecolor=edge, markeredgewidth=2, label=name, zorder=3
+        )
+
+
+def differences(axes: "Axes", rows: Sequence[Row | None], of: str, width: Width) -> None:
+    """Draw differences around zero, better ones to the right; `of` says from what."""
+    intervals(axes, rows)
+    zero_line(axes)
+    categories(axes, [row.name if row else "" for row in rows])
+    axes.set_xlabel(f"← worse{_GAP}difference from {of}{_GAP}better →" if width == "wide" else f"← worse{_GAP}better →")
+
+
+def key(canvas: "Canvas", columns: int = 4) -> None:
+    """Explain below a figure what its marks stand for, each kind once."""
+    found = {name: mark for axes in canvas.axes for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    canvas.legend(found.values(), found, loc="outside lower center", ncols=columns)
 
 
 def zero_line(axes: "Axes") -> None:
@@ -25,14 +68,21 @@ def categories(axes: "Axes", names: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def log_axis(axes: "Axes", at: Sequence[int]) -> None:
-    """Make the horizontal axis logarithmic, with its ticks where there are points."""
+def log_axis(axes: "Axes", names: Mapping[int, str], width: Width) -> None:
+    """Make the horizontal axis logarithmic, with its ticks where there are points, as many as have room; the last one.
+
+    `names` are those of the ticks, by their places.
+    """
     axes.set_xscale("log")
+    apart = (max(names) / min(names)) ** _ROOM[width]
     kept: list[int] = []
-    for value in sorted(set(at)):
-        if not kept or value / kept[-1] > 1.35:
+    for value in sorted(names, reverse=True):
+        if not kept or kept[-1] >= value * apart:
             kept.append(value)
-    axes.xaxis.set(major_locator=fixed(kept), major_formatter=named([f"{n:,}" for n in kept]), minor_locator=fixed([]))
+    axes.xaxis.set(major_locator=fixed(kept), major_formatter=named([names[n] for n in kept]), minor_locator=fixed([]))
+
+
+_ROOM: Mapping[Width, float] = {"wide": 0.08, "narrow": 0.19}  # of a tick's name, as a share of the axis
 
 
 def fixed(at: Sequence[float]) -> object:

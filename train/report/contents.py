@@ -25,6 +25,7 @@ from store.labels import Resolution
 from store.policies import Policy, get_policy_by_id
 from store.status import PolicyStatus, workspace_status
 from train.ablation import Ablation
+from train.answers.comparison import AnswerComparison, answers_file, read_answers
 from train.evaluation import Evaluation, Move
 from train.evaluation_file import evaluation_file, read_evaluation
 from train.experiments import read_result, result_file
@@ -103,6 +104,7 @@ class Report:
     hidden: tuple[HiddenPositive, ...]
     certificates: tuple[Standing, ...]
     evaluation: Evaluation | None
+    answers: AnswerComparison | None
     curve: LearningCurve | None
     ablation: Ablation | None
     bill: Bill
@@ -224,6 +226,7 @@ def gather(store: Store, folder: Path, experiments: Path, *, resolution: Resolut
         hidden=tuple(hidden_positives(store, policy, build, limit=_EXAMPLES)),
         certificates=tuple(standing_certificates(store, policy, resolution=resolution)),
         evaluation=evaluation,
+        answers=read_answers(answers_file(folder, build.build_id)),
         curve=read_result(curve, LearningCurve),
         ablation=read_result(ablation, Ablation),
         bill=Bill(

@@ -4,38 +4,59 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from train.ablation import Ablation
-from train.evaluation import Evaluation
+from train.evaluation import AtSize, Evaluation
+from train.experiments import MeasuredOn
 from train.learning_curve import LearningCurve
-from train.report.axes import categories, log_axis
-from train.report.drawing import BAD, BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
-from train.report.wording import interval, number, signed
+from train.report.axes import Row, categories, differences, key, log_axis
+from train.report.drawing import BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
+from train.report.wording import in_bytes, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
 def matryoshka(evaluation: Evaluation, base: str) -> Figure | None:
-    """Draw nDCG@10 against the length of the embeddings."""
+    """Draw nDCG@10 against the length of the embeddings, with what an index of that length takes."""
     if not evaluation.sizes:
         return None
-    sizes = sorted(evaluation.sizes, key=lambda size: size.dimensions)
-    metric = "nDCG@10"
-    values = [(size.dimensions, size.labelled.metric(metric).values, size.index_bytes) for size in sizes]
+    sizes = sorted(_lengths(evaluation), key=lambda size: size.dimensions)
+    name = "nDCG@10"
+    found = {size.dimensions: size.labelled.metric(name) for size in sizes}
 
     def draw(canvas: "Canvas", width: Width) -> None:
         axes = canvas.subplots()
-        for name, colour in ((base, BASE), (evaluation.subject, GOOD)):
-            known = {n: value for n, of, _ in values if (value := of.get(name)) is not None}
-            axes.plot(list(known), list(known.values()), "o-", color=colour, label=word(name), markersize=7)
-        log_axis(axes, [n for n, _, _ in values])
-        axes.set(xlabel="values an embedding", ylabel=metric)
-        axes.legend()
+        for system, colour, mark in ((base, BASE, "s-"), (evaluation.subject, GOOD, "o-")):
+            known = {n: value for n, metric in found.items() if (value := metric.values.get(system)) is not None}
+            axes.plot(list(known), list(known.values()), mark, color=colour, label=word(system), markersize=7)
+        log_axis(axes, {size.dimensions: f"{size.dimensions:,}\n{in_bytes(size.index_bytes)}" for size in sizes}, width)
+        length = "numbers in an embedding" if width == "wide" else "length"
+        axes.set(xlabel=f"{length}, and size of the index", ylabel=name)
+        key(canvas)
 
-    rows = [(n, of.get(base), of.get(evaluation.subject), kept) for n, of, kept in values]
-    cut_to = ", ".join(str(n) for n, *_ in rows)
-    says = f"{metric} of {base} and {evaluation.subject} with embeddings cut to {cut_to} values."
-    columns = ("values", base, evaluation.subject, "bytes of the index")
-    return Figure("matryoshka", "Shorter embeddings", says, draw, {"wide": 320, "narrow": 300}, columns, rows)
+    rows: list[tuple[object, ...]] = []
+    claimed = []
+    for size in sizes:
+        metric = found[size.dimensions]
+        gap = metric.differences.get(base)
+        told = (gap.value, gap.low, gap.high, gap.verdict) if gap else (None, None, None, "")
+        values = (metric.values.get(base), metric.values.get(evaluation.subject))
+        rows.append((size.dimensions, *values, *told, size.index_bytes))
+        if gap and gap.verdict in ("gain", "loss"):
+            claimed.append(f"a {gap.verdict} at {size.dimensions:,}")
+    says = f"{name} with the first {', '.join(f'{n:,}' for n in found)} numbers of each embedding. " + (
+        f"Against {base} there is {', '.join(claimed)}." if claimed else f"No claim against {base} at any length."
+    )
+    columns = ("numbers", base, evaluation.subject, "difference", "low", "high", "verdict", "bytes of the index")
+    return Figure("matryoshka", "Shorter embeddings", says, draw, {"wide": 340, "narrow": 320}, columns, rows)
+
+
+def _lengths(evaluation: Evaluation) -> Sequence[AtSize]:
+    """Return the lengths that embeddings were cut to, and the whole one."""
+    tuned = next(system for system in evaluation.systems if system.name == evaluation.subject)
+    if tuned.dimensions is None or tuned.dimensions in {size.dimensions for size in evaluation.sizes}:
+        return evaluation.sizes
+    whole = AtSize(tuned.dimensions, tuned.cost.index_bytes or 0, evaluation.labelled, evaluation.collection)
+    return (*evaluation.sizes, whole)
 
 
 def learning_curve(curve: LearningCurve) -> Figure:
@@ -53,73 +74,104 @@ def learning_curve(curve: LearningCurve) -> Figure:
             at, [p.value.value for p in curve.points], "o-", color=GOOD, label="mean and 95 % interval", markersize=7
         )
         for i in range(len(curve.seeds)):
-            axes.plot(
-                at, [p.by_seed[i] for p in curve.points], ".", color=INK, markersize=5, label=None if i else "each seed"
-            )
-        axes.axhline(curve.base.value, color=BASE, linestyle=":", label="before training")
+            axes.plot(at, [p.by_seed[i] for p in curve.points], "_", color=INK, markersize=9, label="one seed")
+        axes.axhline(curve.base.value, color=INK, linestyle=":", linewidth=1.5, label="before training")
         if curve.law and curve.forecasts:
             ahead = np.geomspace(at[0], curve.forecasts[-1].examples, 60)
             axes.plot(
                 ahead, [curve.law.metric(n) for n in ahead], color=MUTED, linestyle="--", linewidth=1.5, label="fit"
             )
-        log_axis(axes, [*at, *(f.examples for f in curve.forecasts)])
-        axes.set(xlabel="triplets trained on", ylabel=curve.metric)
-        canvas.legend(loc="outside lower center", ncols=2 if width == "narrow" else 4)
+            for forecast in curve.forecasts:
+                value = forecast.value
+                if value.low is not None and value.high is not None:
+                    axes.plot([forecast.examples] * 2, [value.low, value.high], color=MUTED, linewidth=1.5)
+                axes.plot(
+                    forecast.examples,
+                    value.value,
+                    "o",
+                    color=PAPER,
+                    markeredgecolor=MUTED,
+                    markersize=7,
+                    label="forecast",
+                )
+        ticks = [*at, *(f.examples for f in curve.forecasts)]
+        log_axis(axes, {n: f"{n:,}" for n in ticks}, width)
+        axes.set(xlabel="triplets trained on (log scale)", ylabel=curve.metric)
+        key(canvas, 5 if width == "wide" else 2)
 
     rows: list[tuple[object, ...]] = [
-        (p.examples, p.value.value, interval(p.value.low, p.value.high), "measured") for p in curve.points
+        (p.examples, p.queries, p.value.value, p.value.low, p.value.high, "measured") for p in curve.points
     ]
-    rows += [(f.examples, f.value.value, interval(f.value.low, f.value.high), "fit") for f in curve.forecasts]
+    rows += [(f.examples, None, f.value.value, f.value.low, f.value.high, "fit") for f in curve.forecasts]
     first, last = curve.points[0], curve.points[-1]
     says = (
         f"{curve.metric} from {number(first.value.value)} with {first.examples:,} triplets to"
         f" {number(last.value.value)} with {last.examples:,}; {number(curve.base.value)} before training."
+        f" {_measured_with(len(curve.seeds), curve.test)}"
     )
-    columns = ("triplets", curve.metric, "95 % interval", "how")
-    return Figure("learning-curve", "Learning curve", says, draw, {"wide": 360, "narrow": 360}, columns, rows)
+    columns = ("triplets", "their queries", curve.metric, "low", "high", "how")
+    return Figure("learning-curve", "Learning curve", says, draw, {"wide": 380, "narrow": 400}, columns, rows)
+
+
+def _measured_with(seeds: int, test: MeasuredOn) -> str:
+    each = "One model each" if seeds == 1 else f"{seeds} models each, that differ in their seed"
+    return f"{each}, measured on {test.queries:,} test queries."
 
 
 def ablation(found: Ablation) -> Figure:
-    """Draw what each choice of negatives is worth, with its interval."""
+    """Draw what each choice of negatives is worth, and how it differs from naive ones, with intervals."""
     arms = [(arm, arm.value) for arm in found.arms if arm.value is not None]
+    against = [
+        Row(arm.name, gap.value, gap.low, gap.high, gap.verdict) if (gap := arm.against_naive) else None
+        for arm, _ in arms
+    ]
 
     def draw(canvas: "Canvas", width: Width) -> None:
-        axes = canvas.subplots()
+        beside = width == "wide"
+        values, gaps = canvas.subplots(*((1, 2) if beside else (2, 1)), sharey=beside)
+        differences(gaps, against, "naive", "narrow")
         for y, (arm, value) in enumerate(arms):
-            verdict = arm.against_naive.verdict if arm.against_naive else ""
-            colour = {"gain": GOOD, "loss": BAD}.get(verdict, BASE)
             if value.low is not None and value.high is not None:
-                axes.plot([value.low, value.high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
-            axes.plot(value.value, y, "o", color=colour, markersize=9, markeredgecolor=PAPER, markeredgewidth=1.5)
-            axes.plot(arm.by_seed, [y] * len(arm.by_seed), ".", color=INK, markersize=4)
-        axes.axvline(found.base.value, color=MUTED, linestyle=":", linewidth=1.5, label="before training")
-        categories(axes, [word(arm.name) for arm, _ in arms])
-        axes.set_xlabel(found.metric)
-        canvas.legend(loc="outside lower center")
+                values.plot([value.low, value.high], [y, y], color=BASE, linewidth=3, solid_capstyle="round")
+            values.plot(arm.by_seed, [y] * len(arm.by_seed), "|", color=INK, markersize=9, label="one seed")
+            values.plot(value.value, y, "D", color=INK, markersize=7, label="mean")
+        values.axvline(found.base.value, color=MUTED, linestyle=":", linewidth=1.5, label="before training")
+        for axes in (values, gaps):
+            categories(axes, [word(arm.name) for arm, _ in arms])
+        gaps.tick_params(labelleft=not beside)
+        values.set(title=found.metric, xlabel="with 95 % interval")
+        gaps.set(title="difference from naive")
+        for y, row in enumerate(against):
+            if row is None:
+                gaps.text(0, y, " (compared with)", va="center", color=MUTED)
+        key(canvas, 6 if beside else 3)
 
     rows: list[tuple[object, ...]] = []
     for arm in found.arms:
-        against = arm.against_naive
-        value = (arm.value.value, interval(arm.value.low, arm.value.high)) if arm.value else (None, arm.unavailable)
-        difference = (
-            (signed(against.value), interval(against.low, against.high), against.verdict) if against else ("", "", "")
+        value, gap = arm.value, arm.against_naive
+        rows.append(
+            (
+                *(arm.name, arm.what, arm.queries, arm.relevant, arm.known),
+                *((value.value, value.low, value.high) if value else (None, None, None)),
+                *((gap.value, gap.low, gap.high, gap.verdict) if gap else (None, None, None, arm.unavailable)),
+            )
         )
-        rows.append((arm.name, arm.what, arm.relevant, arm.known, *value, *difference))
     clear = [arm.name for arm in found.arms if arm.against_naive and arm.against_naive.verdict in ("gain", "loss")]
-    says = f"{found.metric} after training on {found.triplets:,} triplets chosen in each way. " + (
-        f"Certainly different from naive: {', '.join(clear)}." if clear else "None is certainly different from naive."
-    )
+    says = (
+        f"{found.metric} after training on {found.triplets:,} triplets chosen in each way."
+        f" {_measured_with(len(found.seeds), found.test)} "
+    ) + (f"Certainly different from naive: {', '.join(clear)}." if clear else "None is certainly different from naive.")
     columns = (
-        *("negatives", "what they are", "relevant all the same", "of so many known", found.metric),
-        *("95 % interval", "against naive", "interval", "verdict"),
+        *("negatives", "what they are", "train queries", "of their labels relevant", "of so many known"),
+        *(found.metric, "low", "high", "against naive", "its low", "its high", "verdict"),
     )
-    height = 80 + 38 * len(arms)
+    height = 38 * len(arms)
     return Figure(
         "ablation",
         "The same number of triplets, chosen differently",
         says,
         draw,
-        {"wide": height, "narrow": height},
+        {"wide": 120 + height, "narrow": 200 + 2 * height},
         columns,
         rows,
     )

@@ -4,17 +4,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from train.evaluation import Evaluation
-from train.report.axes import categories, fixed, named, zero_line
+from train.answers.comparison import AnswerComparison, ComparedMetric
+from train.evaluation import Compared, Evaluation
+from train.report.axes import Row, differences, fixed, key, named
 from train.report.contents import Report
 from train.report.curves import ablation, learning_curve, matryoshka, training
 from train.report.drawing import BAD, BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
 from train.report.flow import flow
 from train.report.look import Look
-from train.report.wording import interval, percent
+from train.report.wording import in_words, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
+
+_DIFFERENCE = ("difference", "low", "high", "verdict")
 
 
 def gains(evaluation: Evaluation, base: str) -> Figure:
@@ -23,39 +26,69 @@ def gains(evaluation: Evaluation, base: str) -> Figure:
     for metric in evaluation.labelled.metrics:
         found = metric.differences[base]
         rows.append((metric.name, metric.values[base], metric.values[evaluation.subject], found))
-    known = [(name, found.value, found) for name, _, _, found in rows if found.value is not None]
+    known = [
+        Row(word(name), found.value, found.low, found.high, found.verdict)
+        for name, _, _, found in rows
+        if found.value is not None
+    ]
 
     def draw(canvas: "Canvas", width: Width) -> None:
-        axes = canvas.subplots()
-        for y, (_, value, found) in enumerate(known):
-            colour = {"gain": GOOD, "loss": BAD}.get(found.verdict, BASE)
-            if found.low is not None and found.high is not None:
-                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
-            axes.plot(value, y, "o", color=colour, markersize=9, markeredgecolor=PAPER, markeredgewidth=1.5)
-        zero_line(axes)
-        categories(axes, [word(name) for name, *_ in known])
-        axes.set_xlabel(
-            "worse  ←  difference from the base model  →  better" if width == "wide" else "← worse   better →"
-        )
+        differences(canvas.subplots(), known, "the base model", width)
+        key(canvas)
 
-    table = [
-        (name, before, after, found.value, interval(found.low, found.high), found.verdict)
-        for name, before, after, found in rows
-    ]
+    table = [(name, before, after, *_told(found)) for name, before, after, found in rows]
     clear = [name for name, _, _, found in rows if found.verdict in ("gain", "loss")]
-    says = "Difference of each metric from the base model with its 95 % interval. " + (
-        f"A claim is made of {', '.join(clear)}." if clear else "No claim is made of any."
-    )
-    height = 70 + 36 * len(known)
+    named_beforehand = [metric.name for metric in evaluation.labelled.metrics if metric.named_beforehand]
+    says = (
+        "Difference of each metric from the base model with its 95 % interval. Named beforehand, and open to a claim:"
+        f" {', '.join(named_beforehand)}. "
+    ) + (f"A claim is made of {', '.join(clear)}." if clear else "No claim is made of any.")
+    height = 96 + 36 * len(known)
     return Figure(
         "metrics",
         "Gain over the base model",
         says,
         draw,
         {"wide": height, "narrow": height},
-        ("metric", "base", "tuned", "difference", "95 % interval", "verdict"),
+        ("metric", "base", "tuned", *_DIFFERENCE),
         table,
     )
+
+
+def answers(comparison: AnswerComparison) -> Figure | None:
+    """Draw the difference of each metric of the answers, to the right where they are better."""
+    known = [row for metric in comparison.metrics if (row := _towards_better(metric))]
+    if not known:
+        return None
+
+    def draw(canvas: "Canvas", width: Width) -> None:
+        differences(canvas.subplots(), known, "the base model", width)
+        key(canvas)
+
+    rows = [(m.name, m.queries, m.base, m.tuned, *_told(m.difference)) for m in comparison.metrics]
+    clear = [in_words(m.name) for m in comparison.metrics if m.difference.verdict in ("gain", "loss")]
+    turned = [in_words(m.name) for m in comparison.metrics if m.lower_is_better and m.difference.value is not None]
+    says = "Difference of each metric of the answers from the base model with its 95 % interval. " + (
+        f"A claim is made of {', '.join(clear)}." if clear else "No claim is made of any."
+    )
+    says += "".join(f" Of {name} less is better: its sign is turned here." for name in turned)
+    height = 96 + 36 * len(known)
+    columns = ("metric", "queries", "base", "tuned", *_DIFFERENCE)
+    return Figure("answers", "Better answers, or worse", says, draw, {"wide": height, "narrow": height}, columns, rows)
+
+
+def _told(found: Compared) -> tuple[float | None, float | None, float | None, str]:
+    return found.value, found.low, found.high, found.verdict
+
+
+def _towards_better(metric: ComparedMetric) -> Row | None:
+    found, name = metric.difference, in_words(metric.name)
+    if found.value is None:
+        return None
+    if not metric.lower_is_better:
+        return Row(name, found.value, found.low, found.high, found.verdict)
+    low, high = (None if end is None else -end for end in (found.high, found.low))
+    return Row(f"{name} (turned)", -found.value, low, high, found.verdict)
 
 
 def rank_shift(evaluation: Evaluation) -> Figure | None:
@@ -66,6 +99,7 @@ def rank_shift(evaluation: Evaluation) -> Figure | None:
     moves = [(m.before, m.after) for m in shift.moves]
     last = max([rank for move in moves for rank in move if rank is not None], default=1)
     beyond = last * 1.6 + 1  # where what was not retrieved is drawn
+    end = (beyond if any(None in move for move in moves) else last) * 1.3
     places = Counter((before or beyond, after or beyond) for before, after in moves)
     better = sum(n for (before, after), n in places.items() if after < before)
     worse = sum(n for (before, after), n in places.items() if after > before)
@@ -80,14 +114,14 @@ def rank_shift(evaluation: Evaluation) -> Figure | None:
             across, down = [b for b, _ in kept], [a for _, a in kept]
             sizes = [40 * n for n in kept.values()]  # of the area: several chunks may have moved alike
             axes.scatter(across, down, sizes, colour, label=name, alpha=0.75, linewidths=0)
-        axes.plot([0.8, beyond * 1.3], [0.8, beyond * 1.3], color=MUTED, linewidth=1, linestyle="--", zorder=0)
-        ticks: list[float] = [n for n in (1, 2, 3, 5, 10, 20, 40) if n <= last]
+        axes.plot([0.8, end], [0.8, end], color=MUTED, linewidth=1, linestyle="--", zorder=0)
+        ticks: list[float] = [n for n in (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40) if n <= last]
         names = [str(n) for n in ticks]
         if any(None in move for move in moves):
             ticks, names = [*ticks, beyond], [*names, "none"]
         for axis in (axes.xaxis, axes.yaxis):
             axis.set(major_locator=fixed(ticks), major_formatter=named(names))
-        axes.set(xscale="log", yscale="log", xlim=(0.8, beyond * 1.3), ylim=(beyond * 1.3, 0.8))
+        axes.set(xscale="log", yscale="log", xlim=(0.8, end), ylim=(end, 0.8))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set(major_locator=fixed(ticks), major_formatter=named(names), minor_locator=fixed([]))
         axes.set(xlabel=f"rank with {word(shift.before)}", ylabel=f"rank with {word(shift.after)}")
@@ -155,19 +189,17 @@ def similarity(look: Look) -> Figure:
     def draw(canvas: "Canvas", width: Width) -> None:
         import numpy as np
 
-        both = canvas.subplots(*((1, 2) if width == "wide" else (2, 1)))
-        for i, (axes, name) in enumerate(zip(both, ("before training", "after training"), strict=True)):
-            scores = {c: [pair[i] for pair in pairs] for c, pairs in ((BAD, look.negative), (GOOD, look.positive))}
-            edges = np.histogram_bin_edges([s for kept in scores.values() for s in kept], bins=16)
-            for colour, label in ((BAD, "not relevant"), (GOOD, "relevant")):
-                shares = np.histogram(scores[colour], edges)[0] / len(scores[colour])
+        both = canvas.subplots(*((1, 2) if width == "wide" else (2, 1)), sharex=True, sharey=True)
+        edges = np.histogram_bin_edges([score for pair in look.negative + look.positive for score in pair], bins=20)
+        for i, (axes, name) in enumerate(zip(both, ("before", "after"), strict=True)):
+            for colour, label, pairs in ((BAD, "not relevant", look.negative), (GOOD, "relevant", look.positive)):
+                shares = np.histogram([pair[i] for pair in pairs], edges)[0] / len(pairs)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3)
                 axes.stairs(shares, edges, color=colour, linewidth=2, label=label)
-            axes.set(title=name, xlabel="similarity to the query", yticks=[])
-            axes.grid(visible=False)
-            axes.spines["left"].set_visible(False)
-            said = f"{percent(look.ordered[i])}\nin the right order"
-            axes.text(0.02, 0.97, said, transform=axes.transAxes, va="top", color=MUTED)
+            axes.set(title=f"{name}: {percent(look.ordered[i])} in the right order", xlabel="similarity to the query")
+            axes.tick_params(labelbottom=True)
+            axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+        both[0].set_ylabel("share of the chunks")
         canvas.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
     says = (
@@ -187,6 +219,7 @@ def figures_of(report: Report, look: Look | str) -> list[Figure]:
     drawn = [
         flow(report.origins, report.counts),
         gains(evaluation, base) if evaluation and base else None,
+        answers(report.answers) if report.answers else None,
         rank_shift(evaluation) if evaluation else None,
         similarity(look) if isinstance(look, Look) else None,
         embedding_map(look) if isinstance(look, Look) else None,

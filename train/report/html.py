@@ -55,7 +55,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
 
 # What is written like a number: signs, digits, intervals.
 _FIGURE = re.compile(
-    r"[+\N{MINUS SIGN}-]?[$]?[\d.,\N{THIN SPACE}]+( %| ms| MB)?( to [+\N{MINUS SIGN}-]?[\d.,]+( %)?)?|"
+    r"[<+\N{MINUS SIGN}-]?[$]?[\d.,\N{THIN SPACE}]+(\N{NO-BREAK SPACE}%| ms| [kMG]?B)?"
+    r"( to [+\N{MINUS SIGN}-]?[\d.,]+)?|"
 )
 
 

@@ -9,8 +9,8 @@ from train.report.figures import figures_of
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
 from train.report.outcome import headline_metric, outcome
-from train.report.results import ablation, curve, embeddings, metrics, shift, training, worst
-from train.report.sections import costs, data, labels, question, record
+from train.report.results import ablation, answers, curve, embeddings, metrics, shift, training, worst
+from train.report.sections import command, costs, data, labels, question, record, to_run
 from train.report.wording import dollars, minutes, number, percent, short_model
 
 # The page asks nothing of anybody and runs nothing; a text that became markup by mistake could not either.
@@ -34,6 +34,7 @@ def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, wri
         ("data", "Where the data came from", data(report, drawn)),
         ("labels", "Can the labels be trusted?", labels(report, agreement)),
         ("metrics", "Did training help?", metrics(report, drawn)),
+        ("answers", "Are answers better?", answers(report, drawn)),
         ("ranks", "What moved", shift(report, drawn)),
         ("similarity", "What the model learned", embeddings(report, look, drawn)),
         ("more", "Would more labels help?", curve(report, drawn)),
@@ -80,12 +81,21 @@ def _name(report: Report) -> str:
 def _lead(report: Report) -> Sequence[object]:
     kind, base = report.run["settings"].get("kind", "bi-encoder"), short_model(report.base_model)
     start = f"A {kind} made of {base}, fine-tuned on {report.counts['triplets_train']:,} triplets"
+    if report.companions:
+        start += f", and on those of {', '.join(other.policy for other in report.companions)},"
     evaluation = report.evaluation
     if evaluation is None:
-        return (start, ". Evaluate it with ", tag("code", f"uncited evaluate --policy {report.policy.name}"), ".")
+        return (
+            start.rstrip(","),
+            ". Evaluate it with ",
+            command(to_run(report, "evaluate")),
+            ".",
+        )
     ranking = evaluation.labelled
+    against = next((system.model for system in evaluation.systems if system.name == report.base), report.base_model)
+    other = "that model" if against == report.base_model else short_model(against)
     return (
-        f"{start} and compared with that model on {ranking.queries:,} test queries in {ranking.groups:,} independent"
+        f"{start} and compared with {other} on {ranking.queries:,} test queries in {ranking.groups:,} independent"
         f" groups, none of which it was trained on. In brackets: 95 % intervals, paired, by groups of queries.",
     )
 

@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 
+from train.answers.chain import BASE
+from train.answers.ragas_metrics import METRICS
 from train.evaluation import Compared, Ranking, ShownMove, Slice
 from train.report.contents import Report
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
 from train.report.outcome import headline_metric
-from train.report.sections import card, command, cut, missing
-from train.report.wording import interval, number, percent, signed
+from train.report.sections import card, command, cut, missing, to_run
+from train.report.wording import in_bytes, in_words, interval, number, percent, short_model, signed
 
 _MOVES = 4  # that are shown unfolded
+_COMPARED = ("base", "tuned", "difference", "95 % interval", "corrected p", "verdict")
 
 
 def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
     """Compare the tuned model with its base, and with whatever else was evaluated."""
     evaluation, base = report.evaluation, report.base
     if evaluation is None:
-        return missing("This run was not evaluated. ", command(f"uncited evaluate --policy {report.policy.name}"))
+        return missing("This run was not evaluated. ", command(to_run(report, "evaluate")))
     if base is None:
         return missing("The model was compared with no other.")
     parts: list[Html] = [tag("p", warning, class_="warning") for warning in evaluation.warnings]
@@ -67,12 +70,10 @@ def _compared(ranking: Ranking, subject: str, base: str) -> Html:
     rows = []
     for metric in ranking.metrics:
         found = metric.differences[base]
-        corrected = "" if found.corrected_p is None else f"{found.corrected_p:.3f}"
         values = (metric.values[base], metric.values[subject])
-        rows.append((metric.name, *values, _signed(found), _bounds(found), corrected, _verdict(found)))
+        rows.append((metric.name, *values, _signed(found), _bounds(found), _corrected(found), _verdict(found)))
     says = f"{ranking.queries:,} queries in {ranking.groups:,} independent groups."
-    columns = ("metric", "base", "tuned", "difference", "95 % interval", "corrected p", "verdict")
-    return joined([table(columns, rows), tag("p", says)])
+    return joined([table(("metric", *_COMPARED), rows), tag("p", says)])
 
 
 def _at_most(ranking: Ranking, subject: str, base: str) -> list[Html]:
@@ -92,6 +93,12 @@ def _signed(found: Compared) -> str:
 
 def _bounds(found: Compared) -> str:
     return "" if found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
+
+
+def _corrected(found: Compared) -> str:
+    if found.corrected_p is None:
+        return ""
+    return f"{found.corrected_p:.3f}" if found.corrected_p >= 0.0005 else "<0.001"
 
 
 def _judged(ranking: Ranking) -> str:
@@ -117,9 +124,53 @@ def _everyone(report: Report) -> Html:
     ]
     times = [system.cost.median_ms for system in systems]
     sizes = [system.cost.index_bytes for system in systems]
-    rows.append(["a query", *("" if time is None else f"{time:.1f} ms" for time in times)])
-    rows.append(["index", *("" if size is None else f"{size / 1e6:,.1f} MB" for size in sizes)])
+    rows.append(
+        ["a query", *("" if time is None else f"{time:.1f} ms" if time >= 0.05 else "<0.1 ms" for time in times)]
+    )
+    rows.append(["index", *("" if size is None else in_bytes(size) for size in sizes)])
     return table(("", *(system.name for system in systems)), rows)
+
+
+def answers(report: Report, figures: Mapping[str, Html]) -> Html:
+    """Compare the answers that a language model gives from what base and tuned model retrieve."""
+    found = report.answers
+    if found is None:
+        return missing(
+            "Whether better retrieval leads to better answers was not measured. ",
+            command(to_run(report, "answers")),
+        )
+    base = short_model(found.models[BASE])
+    chunks = "best chunk" if found.k == 1 else f"best {found.k} chunks"
+    setting = (
+        f"{found.llm} answered {found.queries:,} logged test queries twice, with the same prompt: from the {chunks}"
+        f" that {base} retrieves, and that the tuned model retrieves. Ragas {found.ragas_version} then had it examine"
+        " its answers. It may like them, so look at the differences and not at the values."
+    )
+    doubts = (
+        f"For {found.with_reference:,} of the queries an answer was logged, which is the reference. It was written from"
+        " what the retriever of that day found: other, better chunks are marked down against it."
+    )
+    if found.same_chunks:
+        doubts += f" For {found.same_chunks:,} queries both models retrieve the same, so that nothing can differ."
+    rows, asks = [], []
+    for metric in found.metrics:
+        of, name = metric.difference, in_words(metric.name)
+        rows.append(
+            (name, metric.queries, metric.base, metric.tuned, _signed(of), _bounds(of), _corrected(of), _verdict(of))
+        )
+        if known := METRICS.get(metric.name):
+            asks.append((name, known.asks + (" Less is better." if metric.lower_is_better else "")))
+    parts = [
+        tag("p", setting),
+        figures.get("answers") or missing("For no query do both have a value."),
+        table(("metric", "queries", *_COMPARED), rows),
+        tag("details", tag("summary", "What each metric asks"), table(("metric", "asks"), asks)),
+        tag("p", doubts),
+    ]
+    if found.failures:
+        kinds = ", ".join(f"{in_words(kind)} {count:,}" for kind, count in sorted(found.failures.items()))
+        parts.append(missing(f"Values are missing where there was no usable reply: {kinds}."))
+    return joined(parts)
 
 
 def shift(report: Report, figures: Mapping[str, Html]) -> Html:
@@ -182,7 +233,8 @@ def curve(report: Report, figures: Mapping[str, Html]) -> Html:
     parts.append(
         tag(
             "p",
-            f"All triplets against the first {first.examples:,}: {signed(found.learnt.value)}"
+            f"All {found.points[-1].examples:,} triplets against {first.examples:,}: {found.metric}"
+            f" {signed(found.learnt.value)}"
             f" ({_within(found.learnt.low, found.learnt.high)}), {found.learnt.verdict}.",
         )
     )
@@ -196,7 +248,7 @@ def curve(report: Report, figures: Mapping[str, Html]) -> Html:
             )
         )
     if found.law is None:
-        parts.append(missing(f"No forecast: {found.no_law}."))
+        parts.append(missing(f"No law is fitted, so nothing is said of more labels: {found.no_law}."))
     return joined(parts)
 
 

@@ -7,7 +7,7 @@ from store.build_origins import HiddenPositive
 from train.report.contents import Agreed, Report, base_system
 from train.report.html import Html, joined, table, tag
 from train.report.outcome import headline_metric
-from train.report.wording import dollars, minutes, number, percent, seen, short_model, signed
+from train.report.wording import dollars, interval, minutes, number, percent, seen, short_model, signed
 
 CUT = 500  # characters of a text that are shown; the numbers as JSON hold all of it
 
@@ -53,7 +53,10 @@ def _companions(report: Report) -> list[Html]:
         if other.evaluation and base:
             metric = headline_metric(other.evaluation)
             found = metric.differences[base]
-            told = f"{metric.name} {signed(found.value)}, {found.verdict}" if found.value is not None else found.verdict
+            told = found.verdict
+            if found.value is not None:
+                sure = interval(found.low, found.high) or "no interval"
+                told = f"{metric.name} {signed(found.value)} ({sure}), {found.verdict}"
         rows.append((other.policy, other.question, told))
     said = "The model was trained on these policies too. The page is about the first; each is tested apart."
     return [tag("h3", "Trained together with"), tag("p", said), table(("policy", "question", "on its own test"), rows)]
@@ -78,6 +81,12 @@ def missing(*said: object) -> Html:
 def command(text: str) -> Html:
     """Write a command."""
     return tag("code", text)
+
+
+def to_run(report: Report, verb: str) -> str:
+    """Return the command that does something with the run; one on several policies has to be named."""
+    named = f" --model models/{report.folder.name}" if report.companions else ""
+    return f"uncited {verb} --policy {report.policy.name}{named}"
 
 
 def data(report: Report, figures: Mapping[str, Html]) -> Html:
@@ -229,6 +238,10 @@ def costs(report: Report) -> Html:
         rows.append(
             ("training", minutes(float(run["seconds"])), f"on {run.get('device', 'a machine of unknown kind')}")
         )
+    if report.answers:
+        paid = report.answers.bill
+        cost = "price unknown" if paid.total_cost_usd is None else dollars(paid.total_cost_usd, 0)
+        rows.append(("answers", cost, f"{paid.requests + paid.reused:,} replies of {report.answers.llm}"))
     note = "The time of people is that between one answer and the next, pauses of more than three minutes left out."
     return joined([table(("what", "cost", "for"), rows), tag("p", note)])
 

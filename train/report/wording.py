@@ -22,13 +22,26 @@ def signed(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share such as 0.516 as `51.6 %`."""
-    return "–" if share != share else f"{100 * share:.1f} %"
+    """Write a share such as 0.516 as `51.6 %`, of one piece."""
+    return "–" if share != share else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(low: float | None, high: float | None) -> str:
     """Write an interval; nothing where there is none."""
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def in_words(name: str) -> str:
+    """Write a name such as `context_recall` as words."""
+    return seen(name).replace("_", " ")
+
+
+def in_bytes(size: int) -> str:
+    """Write a size on disk or in memory."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} B"
 
 
 def short_model(name: str) -> str:
