@@ -173,8 +173,11 @@ class Bar:
             self._rich.remove_task(task)
 
     def start(self, description: str, total: int | None) -> None:
-        """Begin a new stretch of work; one without a step is not shown."""
+        """Begin a new stretch of work; one without a step is not shown, and the last of a name stands for all."""
         self._end_stretch()
+        for task in self._rich.tasks:
+            if task.description == description:
+                self._rich.remove_task(task.id)
         self._description, self._total, self._done = description, total, 0
         self._rich.start()
         self._task = self._rich.add_task(description, total=total, note="", visible=total != 0)

@@ -132,7 +132,11 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     elif result.needs:
         out.line(f"No audit is worth while: only {result.drawable} pairs may be drawn.")
     else:
-        out.line("No candidate has a judge's label yet, so there is nothing to certify.")
+        many = f"{result.drawable} pairs" if result.drawable else "no pair"
+        out.line(
+            f"There is nothing to certify: {many} with a judge's label may be drawn. Either the judge has not been"
+            " asked yet, or people have answered nearly all that it labelled."
+        )
         out.next(f"uncited mine --policy {policy}", f"uncited judge --policy {policy}")
 
 

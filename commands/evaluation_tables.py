@@ -149,7 +149,7 @@ def _print_systems(out: "Output", found: "Evaluation") -> None:
         times = [("" if ms is None else f"{ms:.3g}") for ms in (cost.median_ms, cost.p95_ms)]
         size = "" if cost.index_bytes is None else _bytes(cost.index_bytes)
         rows.append((system.name, one_line(system.model, 60), *times, size, cost.device))
-    out.table("One query at a time", ("system", "model", "median ms", "95 % below", "index", "device"), rows)
+    out.table("One query at a time", ("system", "model", "median ms", "95th percentile ms", "index", "device"), rows)
 
 
 def _bytes(size: int) -> str:

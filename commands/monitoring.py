@@ -109,6 +109,8 @@ def _print_report(out: "Output", found: "MonitorReport", *, per: str, by: str) -
     columns = ("drawn", "measured", f"precision@{found.depth}", "95 % interval", "nothing relevant")
     out.table(f"Precision by {per}", (per, *columns), _rows([*found.periods, found.overall]))
     out.table(f"Precision by {by}", (by, *columns), _rows(found.segments))
+    if any(one.precision.reason for one in (*found.periods, found.overall, *found.segments)):
+        out.note("-: too few queries, or too little that differs, for an interval (--json says which)")
     if found.judge is None:
         out.line("By the judge's labels. How often it is wrong is not known: its audit is not answered yet.")
     else:
@@ -143,7 +145,7 @@ def _rows(measured: "Sequence[Precision]") -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for one in measured:
         low, high = one.precision.low, one.precision.high
-        interval = (one.precision.reason or "") if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        interval = "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         none = "" if one.none_relevant is None else percent(one.none_relevant)
         rows.append((one.name, one.interactions, one.measured, one.precision.value, interval, none))
     return rows

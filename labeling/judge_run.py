@@ -183,4 +183,5 @@ class Run:
         errors = self.result.errors.total()
         rate = (self.result.judged + errors) / max(time.monotonic() - self._started, 1e-9)
         cost = "" if self.result.cost_usd is None else f", ${self.result.cost_usd:.4f}"
-        return f"{rate:.2g}/s{cost}" + (f", {errors} errors" if errors else "")
+        pace = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1g}"
+        return f"{pace}/s{cost}" + (f", errors: {errors}" if errors else "")

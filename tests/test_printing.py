@@ -83,6 +83,18 @@ def test_a_stretch_without_a_step_leaves_no_bar() -> None:
     assert "7/7" in last
 
 
+def test_rounds_of_the_same_work_share_one_bar() -> None:
+    out, screen = on_a_terminal(80)
+    with out.progress() as bar:
+        for _ in range(3):
+            bar.start("writing", 1)
+            bar.advance()
+            bar.start("judging", 1)
+            bar.advance()
+    last = screen.getvalue().rsplit("\x1b[2K", 1)[-1]
+    assert (last.count("writing"), last.count("judging")) == (1, 1)
+
+
 def test_prose_is_broken_between_words_and_what_is_copied_is_not() -> None:
     out, screen = on_a_terminal(40)
     link = "Review them at http://127.0.0.1:6900/dataset/7e838c8c/annotation-mode?page=1"
