@@ -1,6 +1,7 @@
 """Policy files: YAML that people write, checked so that every complaint names file and line."""
 
 import itertools
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -141,7 +142,7 @@ def named_policy(store: Store, reference: str) -> Policy:
         InvalidDataError: the file is no policy.
         UsageError: what stands after `@` is no number.
     """
-    if reference.endswith((".yaml", ".yml")) or Path(reference).is_file():
+    if reference.endswith((".yaml", ".yml")) or os.path.isfile(reference):  # unlike Path, it takes any text
         return load_policy(Path(reference))
     name, at, version = reference.partition("@")
     if at and not (version.isascii() and version.isdigit()):

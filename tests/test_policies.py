@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.policies import load_policy, warnings
+from labeling.policies import load_policy, named_policy, warnings
 from store.database import Store
 from store.errors import InvalidDataError, MissingError
 from store.policies import add_policy, get_policy, get_policy_by_id, list_policies, policy_versions
@@ -222,3 +222,6 @@ def test_an_unknown_policy_is_missing_and_the_known_ones_are_named(store: Store,
     add_policy(store, load_policy(written(tmp_path, POLICY)))
     with pytest.raises(MissingError, match="there are: taste"):
         get_policy(store, "tast")
+    for no_name_of_a_file in ("x" * 300, "\x00"):
+        with pytest.raises(MissingError, match="there are: taste"):
+            named_policy(store, no_name_of_a_file)
