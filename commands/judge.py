@@ -5,13 +5,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.session import DEFAULT_MODEL, HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
+from commands.session import (
+    DEFAULT_MODEL,
+    HERE,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    Session,
+    WorkspaceOption,
+    opened,
+)
 from store.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
     from labeling.dry_run import StageEstimate
+    from labeling.few_shot import FrozenExamples
     from labeling.judge import JudgeResult
     from printing import Output
+    from store.policies import Policy
     from store.workspace import JudgeSettings
 
 app = typer.Typer(invoke_without_command=True)
@@ -44,7 +55,6 @@ def judge(
     if context.invoked_subcommand is not None:
         return
     from labeling.dry_run import estimate_run
-    from labeling.few_shot import freeze_examples
     from labeling.judge import judge_candidates
 
     if policy is None:
@@ -52,17 +62,7 @@ def judge(
     with opened(workspace, as_json=json, quiet=quiet) as session:
         settings = judge_settings(session.workspace.settings.judge, model, base_url, concurrency)
         asked, prices = session.mined_policy(policy), session.workspace.settings.prices
-        examples = None
-        if few_shot:
-            review = session.workspace.settings.review
-            examples = freeze_examples(
-                session.store,
-                asked,
-                few_shot,
-                model=review.similarity_model or DEFAULT_MODEL,
-                resolution=review.resolution,
-                renew=fresh_examples,
-            )
+        examples = examples_to_show(session, asked, few_shot, renew=fresh_examples) if few_shot else None
         if dry_run:
             stages = estimate_run(
                 session.store,
@@ -113,6 +113,15 @@ def judge_settings(
             " not say of which; change it there"
         )
     return settings.model_copy(update=given)
+
+
+def examples_to_show(session: Session, policy: "Policy", count: int, *, renew: bool = False) -> "FrozenExamples":
+    """Return what people said about other queries, of which `count` examples go with each pair."""
+    from labeling.few_shot import freeze_examples
+
+    review = session.workspace.settings.review
+    model = review.similarity_model or DEFAULT_MODEL
+    return freeze_examples(session.store, policy, count, model=model, resolution=review.resolution, renew=renew)
 
 
 def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:

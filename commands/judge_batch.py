@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.judge import judge_settings
+from commands.judge import examples_to_show, judge_settings
 from commands.session import (
-    DEFAULT_MODEL,
     HERE,
     JsonOption,
     PolicyOption,
@@ -159,14 +158,9 @@ def _judge(
 ) -> "BatchJudge":
     """Return whom `uncited judge` would ask first."""
     from labeling.batch import batch_judge
-    from labeling.few_shot import freeze_examples
 
     policy = session.policy(policy_name)
-    examples = None
-    if few_shot:
-        review = session.workspace.settings.review
-        nearness = review.similarity_model or DEFAULT_MODEL
-        examples = freeze_examples(session.store, policy, few_shot, model=nearness, resolution=review.resolution)
+    examples = examples_to_show(session, policy, few_shot) if few_shot else None
     return batch_judge(
         session.store, policy, judge_settings(session.workspace.settings.judge, model, base_url, None), examples
     )

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.session import HERE, JsonOption, PolicyOption, QuietOption, Session, WorkspaceOption, opened
+from commands.session import HERE, JsonOption, PolicyOption, QuietOption, WorkspaceOption, opened
 
 if TYPE_CHECKING:
+    from mining.candidates import MineResult
     from mining.hard_negatives import MinedNegatives
+    from printing import Output
     from store.workspace import MineSettings
 
 _ALWAYS = {
@@ -67,20 +69,11 @@ def mine(
             }
         ):
             return
-        shown = _ALWAYS | {key: name for key, name in _WHERE_THERE_ARE_ANY.items() if any(c[key] for c in counts)}
-        rows = [[count[key] for key in shown] for count in counts]
-        session.out.table(f"Candidates under {chosen.name}", list(shown.values()), rows)
-        session.out.line(
-            f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
-            f" {log.new} candidates new, {log.removed} withdrawn"
-        )
-        if log.shared:
-            title = "Chunks that several answers to one query had before them"
-            session.out.table(title, ("answers", "taken up by", "pairs"), log.shared)
+        _print_log(session.out, chosen.name, counts, log)
         if corpus:
             session.out.line(f"{added} chunks of {corpus} are new")
         if mined:
-            _say(session, mined)
+            _print_mined(session.out, mined)
         session.out.note("Chunks that repeat a positive never become negatives; nobody needs to look at them.")
         session.out.next(f"uncited judge --policy {policy}", f"uncited review push --policy {policy}")
 
@@ -109,9 +102,20 @@ def _settings(given: "MineSettings", sources: list[str] | None, model: str | Non
         raise UsageError(f"{words}: {wrong['msg']}", hint="--from bm25=4 --from dense=4 --from random=2") from error
 
 
-def _say(session: Session, mined: "MinedNegatives") -> None:
-    """Say what mining beyond the log came to."""
-    out = session.out
+def _print_log(out: "Output", policy: str, counts: "list[dict[str, object]]", log: "MineResult") -> None:
+    shown = _ALWAYS | {key: name for key, name in _WHERE_THERE_ARE_ANY.items() if any(c[key] for c in counts)}
+    rows = [[count[key] for key in shown] for count in counts]
+    out.table(f"Candidates under {policy}", list(shown.values()), rows)
+    out.line(
+        f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
+        f" {log.new} candidates new, {log.removed} withdrawn"
+    )
+    if log.shared:
+        title = "Chunks that several answers to one query had before them"
+        out.table(title, ("answers", "taken up by", "pairs"), log.shared)
+
+
+def _print_mined(out: "Output", mined: "MinedNegatives") -> None:
     if not mined.queries:
         out.line("No query has a candidate positive, so no negatives were looked for in the corpus")
         return
