@@ -313,6 +313,17 @@ def test_paths_in_the_table_of_contributing_exist() -> None:
     assert missing == []
 
 
+def test_the_readme_leads_to_every_page_and_its_numbers_to_commands_that_exist() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    pages = {f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")}
+    assert pages == set(re.findall(r"\((docs/\w+\.md)\)", readme))
+    for page in ["README.md", *pages]:
+        text = (REPOSITORY / page).read_text("utf-8")
+        modules = [f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m ((?:bench|tests)\.\w+)", text)]
+        for file in modules + re.findall(r"(?:python|pytest) ((?:bench|tests)/\w+\.py)", text):
+            assert (REPOSITORY / file).exists(), f"{page}: {file}"
+
+
 def test_whatever_lies_in_a_package_is_installed_with_it() -> None:
     with (REPOSITORY / "pyproject.toml").open("rb") as file:
         setuptools = tomllib.load(file)["tool"]["setuptools"]
