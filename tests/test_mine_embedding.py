@@ -16,6 +16,7 @@ from store.errors import InvalidDataError, MissingError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.judge_queue import set_scope
 from store.policies import add_policy
+from store.verification import verify
 from store.workspace import MineSettings, create_workspace, open_workspace
 from tests.labelled_store import POLICY, review
 from tests.test_cli import run as run_command
@@ -236,6 +237,7 @@ def test_mine_and_lineage_say_what_an_embedding_settled(tmp_path: Path, minilm: 
     with workspace.open() as store:
         import_files(store, [root / "log.jsonl"])
         mine(store, add_policy(store, _policy())[0], workspace.settings.mine)
+        assert verify(store).problems == ()
     table = run_command("mine", "--policy", "p", cwd=root, COLUMNS="200").stdout
     assert "of them by embedding" in table
     pair = pair_id(anchor_id("what are fleas?"), chunk_id(SAID_ANEW))
