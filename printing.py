@@ -242,8 +242,9 @@ def _in_this_workspace(commands: str) -> str:
     if not given:
         return commands
     option = f" --workspace {shlex.quote(given[-1])}"
-    takes_it = re.compile(r"uncited (?!init|schema|demo)")
-    return " && ".join(part + option if takes_it.match(part) else part for part in commands.split(" && "))
+    takes_it = re.compile(r"(uncited (?!init|schema|demo).*?)((?:   #.*)?)", re.DOTALL)  # a comment may follow
+    parts = ((part, takes_it.fullmatch(part)) for part in commands.split(" && "))
+    return " && ".join(f"{found[1]}{option}{found[2]}" if found else part for part, found in parts)
 
 
 def percent(share: float) -> str:

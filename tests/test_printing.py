@@ -112,3 +112,13 @@ def test_prose_is_broken_between_words_and_what_is_copied_is_not() -> None:
 def test_a_line_that_is_piped_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=False, quiet=False).line("word " * 60)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_the_workspace_goes_before_a_comment_and_into_every_command_that_takes_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, screen = on_a_terminal(120)
+    monkeypatch.setattr("sys.argv", ["uncited", "lineage", "x", "--workspace", "my logs"])
+    out.next("uncited init w && uncited verify   # says what is damaged")
+    said = "Next: uncited init w && uncited verify --workspace 'my logs'   # says what is damaged\n"
+    assert screen.getvalue() == said
