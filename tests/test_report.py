@@ -281,6 +281,15 @@ class TestWriting:
         assert (kept["llm"], kept["bill"]["total_cost_usd"], len(kept["measured"])) == ("gpt-5-mini", 0.0625, 12)
         assert (tmp_path / "r.html").is_file()
 
+    def test_negatives_that_are_relevant_are_counted_in_the_open(self, reported: Reported) -> None:
+        page = reported.page.read_text("utf-8")
+        (part,) = re.findall(r'<section id="worth".*?</figure>(.*?)</section>', page, re.DOTALL)
+        cells = r"<td[^>]*>(?:<span.*?>)?(.*?)<"
+        told = [re.findall(cells, row) for row in re.findall(r"<tr>(.*?)</tr>", part)]
+        assert ["naive", "12 of 100", "0.600", "", "", ""] in told
+        assert ["certified", "0 of 100", "0.630", "+0.030", "+0.010 to +0.050", "gain"] in told
+        assert ["random", "", "", "", "", "too few"] in told
+
     def test_answers_are_told_with_their_verdicts_and_their_cost(self, reported: Reported) -> None:
         parts = dict(re.findall(r'<section id="(\w+)".*?>(.*?)</section>', reported.page.read_text("utf-8"), re.DOTALL))
         rows = re.findall(r"<tr>(.*?)</tr>", parts["answers"])

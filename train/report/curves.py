@@ -138,12 +138,14 @@ def ablation(found: Ablation) -> Figure:
         values.axvline(found.base.value, color=MUTED, linestyle=":", linewidth=1.5, label="before training")
         for axes in (values, gaps):
             categories(axes, [word(arm.name) for arm, _ in arms])
+            axes.locator_params(axis="x", nbins=5)
         gaps.tick_params(labelleft=not beside)
         values.set(title=found.metric, xlabel="with 95 % interval")
         gaps.set(title="difference from naive")
         for y, row in enumerate(against):
             if row is None:
-                gaps.text(0, y, " (compared with)", va="center", color=MUTED)
+                there = gaps.get_yaxis_transform()  # in the middle, wherever zero is
+                gaps.text(0.5, y, "compared with", va="center", ha="center", color=MUTED, transform=there)
         key(canvas, 6 if beside else 3)
 
     rows: list[tuple[object, ...]] = []

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from train.answers.chain import BASE
 from train.answers.ragas_metrics import METRICS
 from train.evaluation import Compared, Ranking, ShownMove, Slice
+from train.experiments import Gain
 from train.report.contents import Report
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
@@ -83,15 +84,15 @@ def _at_most(ranking: Ranking, subject: str, base: str) -> list[Html]:
     return [tag("details", title, table(("metric", "base", "tuned"), rows))] if rows else []
 
 
-def _verdict(found: Compared) -> Html:
+def _verdict(found: Compared | Gain) -> Html:
     return tag("span", found.verdict, class_=f"verdict-{found.verdict.split(' ')[0]}")
 
 
-def _signed(found: Compared) -> str:
+def _signed(found: Compared | Gain) -> str:
     return "" if found.value is None else signed(found.value)
 
 
-def _bounds(found: Compared) -> str:
+def _bounds(found: Compared | Gain) -> str:
     return "" if found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
 
 
@@ -264,7 +265,23 @@ def ablation(report: Report, figures: Mapping[str, Html]) -> Html:
             " build. ",
             command(f"uncited ablation --policy {report.policy.name}"),
         )
-    return figures["ablation"]
+    rows = []
+    for arm in report.ablation.arms:
+        gap = arm.against_naive
+        difference = (_signed(gap), _bounds(gap), _verdict(gap)) if gap else ("", "", arm.unavailable)
+        relevant = f"{arm.relevant:,} of {arm.known:,}" if arm.known else ""
+        rows.append((arm.name, relevant, arm.value.value if arm.value else None, *difference))
+    columns = ("negatives", "relevant", report.ablation.metric, "against naive", "95 % interval", "verdict")
+    said = "Relevant: so many of the negatives that have a label are false ones, and teach the model the wrong thing."
+    ways = table(("negatives", "what they are"), [(arm.name, arm.what) for arm in report.ablation.arms])
+    return joined(
+        [
+            figures["ablation"],
+            table(columns, rows),
+            tag("details", tag("summary", "How each chooses its negatives"), ways),
+            tag("p", f"{said} The intervals hold all together."),
+        ]
+    )
 
 
 def training(report: Report, figures: Mapping[str, Html]) -> Html:
