@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from train.ablation import Ablation
+from train.ablation import Ablation, Arm
 from train.evaluation import AtSize, Evaluation
 from train.experiments import MeasuredOn
-from train.learning_curve import LearningCurve
+from train.learning_curve import Forecast, LearningCurve, PowerLaw
 from train.report.axes import Row, categories, differences, key, log_axis
 from train.report.drawing import BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
 from train.report.wording import in_bytes, number
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 
@@ -63,8 +64,6 @@ def learning_curve(curve: LearningCurve) -> Figure:
     """Draw the metric against the number of training examples, with the law as far as it was asked."""
 
     def draw(canvas: "Canvas", width: Width) -> None:
-        import numpy as np
-
         axes = canvas.subplots()
         at = [point.examples for point in curve.points]
         low = [point.value.value if point.value.low is None else point.value.low for point in curve.points]
@@ -77,23 +76,7 @@ def learning_curve(curve: LearningCurve) -> Figure:
             axes.plot(at, [p.by_seed[i] for p in curve.points], "_", color=INK, markersize=9, label="one seed")
         axes.axhline(curve.base.value, color=INK, linestyle=":", linewidth=1.5, label="before training")
         if curve.law and curve.forecasts:
-            ahead = np.geomspace(at[0], curve.forecasts[-1].examples, 60)
-            axes.plot(
-                ahead, [curve.law.metric(n) for n in ahead], color=MUTED, linestyle="--", linewidth=1.5, label="fit"
-            )
-            for forecast in curve.forecasts:
-                value = forecast.value
-                if value.low is not None and value.high is not None:
-                    axes.plot([forecast.examples] * 2, [value.low, value.high], color=MUTED, linewidth=1.5)
-                axes.plot(
-                    forecast.examples,
-                    value.value,
-                    "o",
-                    color=PAPER,
-                    markeredgecolor=MUTED,
-                    markersize=7,
-                    label="forecast",
-                )
+            _draw_forecasts(axes, curve.law, at[0], curve.forecasts)
         ticks = [*at, *(f.examples for f in curve.forecasts)]
         log_axis(axes, {n: f"{n:,}" for n in ticks}, width)
         axes.set(xlabel="triplets trained on (log scale)", ylabel=curve.metric)
@@ -111,6 +94,18 @@ def learning_curve(curve: LearningCurve) -> Figure:
     )
     columns = ("triplets", "their queries", curve.metric, "low", "high", "how")
     return Figure("learning-curve", "Learning curve", says, draw, {"wide": 380, "narrow": 400}, columns, rows)
+
+
+def _draw_forecasts(axes: "Axes", law: PowerLaw, fewest: int, forecasts: Sequence[Forecast]) -> None:
+    """Draw the law as far as it was asked, and what it says there with its intervals."""
+    import numpy as np
+
+    ahead = np.geomspace(fewest, forecasts[-1].examples, 60)
+    axes.plot(ahead, [law.metric(n) for n in ahead], color=MUTED, linestyle="--", linewidth=1.5, label="fit")
+    for at, value in ((forecast.examples, forecast.value) for forecast in forecasts):
+        if value.low is not None and value.high is not None:
+            axes.plot([at, at], [value.low, value.high], color=MUTED, linewidth=1.5)
+        axes.plot(at, value.value, "o", color=PAPER, markeredgecolor=MUTED, markersize=7, label="forecast")
 
 
 def _measured_with(seeds: int, test: MeasuredOn) -> str:
@@ -148,16 +143,6 @@ def ablation(found: Ablation) -> Figure:
                 gaps.text(0.5, y, "compared with", va="center", ha="center", color=MUTED, transform=there)
         key(canvas, 6 if beside else 3)
 
-    rows: list[tuple[object, ...]] = []
-    for arm in found.arms:
-        value, gap = arm.value, arm.against_naive
-        rows.append(
-            (
-                *(arm.name, arm.what, arm.queries, arm.relevant, arm.known),
-                *((value.value, value.low, value.high) if value else (None, None, None)),
-                *((gap.value, gap.low, gap.high, gap.verdict) if gap else (None, None, None, arm.unavailable)),
-            )
-        )
     clear = [arm.name for arm in found.arms if arm.against_naive and arm.against_naive.verdict in ("gain", "loss")]
     says = (
         f"{found.metric} after training on {found.triplets:,} triplets chosen in each way."
@@ -175,7 +160,16 @@ def ablation(found: Ablation) -> Figure:
         draw,
         {"wide": 120 + height, "narrow": 200 + 2 * height},
         columns,
-        rows,
+        [_numbers(arm) for arm in found.arms],
+    )
+
+
+def _numbers(arm: Arm) -> tuple[object, ...]:
+    value, gap = arm.value, arm.against_naive
+    return (
+        *(arm.name, arm.what, arm.queries, arm.relevant, arm.known),
+        *((value.value, value.low, value.high) if value else (None, None, None)),
+        *((gap.value, gap.low, gap.high, gap.verdict) if gap else (None, None, None, arm.unavailable)),
     )
 
 
