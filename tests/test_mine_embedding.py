@@ -251,3 +251,11 @@ def test_a_cosine_that_cannot_be_is_named(tmp_path: Path, cosine: str) -> None:
     (root / "uncited.toml").write_text(f"[mine]\nduplicate_cosine = {cosine}\n")
     with pytest.raises(InvalidDataError, match=r"mine\.duplicate_cosine"):
         open_workspace(root)
+
+
+def test_where_nothing_is_left_to_compare_no_model_is_loaded(store: Store, minilm: str, encoded: list[str]) -> None:  # noqa: F811
+    _log(store, "nothing is cited here", ["a", "b"], [])
+    assert (_mine(store, minilm).new, _flagged(store)) == (2, {})
+    _log(store, "all is settled by text", ["one two three", "One two, three!"])
+    _mine(store, minilm)
+    assert (_flagged(store), encoded) == ({"One two, three!": ("one two three", 1.0, None)}, [])
