@@ -42,7 +42,8 @@ def show(
 
 
 def _print_history(out: "Output", history: "PairHistory") -> None:
-    out.line(f"{history.pair.pair_id}: {len(history.judgments)} judgments")
+    count = len(history.judgments)
+    out.line(f"{history.pair.pair_id}: {count} judgment{'' if count == 1 else 's'}")
     shown: set[str] = set()
     for judgment in history.judgments:
         prompt = history.prompts[str(judgment["prompt_id"])]

@@ -17,6 +17,7 @@ from store.ids import canonical_json, content_id
 from store.text import storable
 
 Split = Literal["train", "test"]
+_NAMED = 5  # builds in a message
 
 NEGATIVES_PER_POSITIVE = 16  # that a positive meets in a build, unless told otherwise
 
@@ -132,7 +133,9 @@ def get_build(store: Store, build_id: str) -> Build:
     rows = store.rows("FROM builds WHERE starts_with(build_id, ?) ORDER BY build_id", [build_id])
     if len(rows) != 1:
         found = "no build" if not rows else f"{len(rows)} builds"
-        raise MissingError(f"{found} with an id that begins {build_id!r}", hint="uncited status")
+        names = [build.build_id for build in list_builds(store)[:_NAMED]]
+        known = f"; the newest: {', '.join(names)}" if names else "; there is none yet"
+        raise MissingError(f"{found} with an id that begins {build_id!r}{known}", hint="uncited status")
     return _build(rows[0])
 
 

@@ -86,4 +86,5 @@ def test_the_command_takes_beginnings_of_ids_and_shows_why(tmp_path: Path) -> No
     assert "new reviews" in shown
     assert "no (negative)" in shown
     assert from_json("diff", *short, cwd=tmp_path / "w")["reasons"]["new reviews"][0] == 1
-    assert "no build with an id" in run("diff", "zzz", short[0], cwd=tmp_path / "w", status=4).stderr
+    wrong = run("diff", "zzz", short[0], cwd=tmp_path / "w", status=4).stderr
+    assert "no build with an id that begins 'build_zzz'; the newest: build_" in wrong
