@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from labeling import local_argilla
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WITHIN_S = 600  # after installation, on two cores
+CPU_S = 2 * 600  # ten minutes of two cores, after installation; what else the machine does is not counted
 
 
 def run(*words: object, cwd: Path) -> str:
@@ -27,15 +27,16 @@ def run(*words: object, cwd: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -> None:
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     first = run("demo", "--stop-argilla", cwd=tmp_path)
-    assert time.monotonic() - started < WITHIN_S
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < CPU_S
     assert local_argilla.status(tmp_path / "demo" / "argilla") is None
     for said in ("64 logged questions", "answers submitted", "triplets_train", "of the 352 test labels", "no claim"):
         assert said in first
     assert "reviewed uncited chunks turned out relevant" in first
-    before = json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path))
-    assert {p["policy"]: p["builds"] for p in before["policies"]} == {"answers-the-question": 1, "same-operation": 1}
+    status = json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path))
+    assert {p["policy"]: p["builds"] for p in status["policies"]} == {"answers-the-question": 1, "same-operation": 1}
     page = next((tmp_path / "demo" / "models").glob("answers-*/report.html"))
     assert f"Open it in a browser: {page.as_uri()}" in first
     manifest = (tmp_path / "demo" / "export" / "manifest.json").read_text()
@@ -43,5 +44,5 @@ def test_the_demo_goes_the_whole_way_and_again_changes_nothing(tmp_path: Path) -
     second = run("demo", "--stop-argilla", cwd=tmp_path)
     assert "0 answers submitted" in second
     assert "was trained before" in second
-    assert json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path)) == before
+    assert json.loads(run("status", "--json", "--workspace", "demo", cwd=tmp_path)) == status
     assert (tmp_path / "demo" / "export" / "manifest.json").read_text() == manifest
