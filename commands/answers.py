@@ -212,14 +212,15 @@ def _plan(
 
 
 def _show_estimate(out: "Output", estimate: "Estimate", queries: int) -> None:
+    from printing import dollars
+
     if out.json(estimate):
         return
     row = (estimate.model, estimate.requests, estimate.prompt_tokens, estimate.completion_tokens)
-    cost = _dollars(estimate.cost_usd)
     out.table(
         f"Would be asked about {queries} queries",
         ("model", "requests", "prompt tokens", "answer tokens", "cost"),
-        [(*row, cost)],
+        [(*row, dollars(estimate.cost_usd))],
     )
     out.line(f"{estimate.known} replies are known. Estimated: what is asked depends on what is answered.")
 
@@ -251,14 +252,12 @@ def _show(out: "Output", result: "AnswerComparison") -> None:
 
 
 def _bill(spent: "Spent | Bill") -> str:
-    cost = _dollars(spent.cost_usd)
+    from printing import dollars
+
+    cost = dollars(spent.cost_usd)
     if spent.reused:
-        cost += f" ({_dollars(spent.total_cost_usd)} with those)"
+        cost += f" ({dollars(spent.total_cost_usd)} with those)"
     return (
         f"{spent.requests:,} requests ({spent.reused:,} more replies were known),"
         f" {spent.prompt_tokens:,} prompt tokens, {spent.completion_tokens:,} answer tokens; {cost}"
     )
-
-
-def _dollars(cost_usd: float | None) -> str:
-    return "cost unknown" if cost_usd is None else f"${cost_usd:.4f}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from labeling.answers import cost_usd
-from labeling.budget import Budget, most_it_can_cost
+from labeling.budget import Budget, most_it_can_cost, no_price
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.dry_run import CHARACTERS_A_TOKEN
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
@@ -135,10 +135,7 @@ def work_with_model(
         ProviderError: the endpoint refuses the key, the model or further credit, or is down; what it said stays.
     """
     if budget_usd is not None and asked.price is None:
-        raise UsageError(
-            f"no price is known for {asked.model}, so no budget can be kept: put it into uncited.toml, in dollars"
-            f' per million tokens, as [prices."{asked.model}"] with input and output'
-        )
+        raise no_price(asked.model)
     budget = None if budget_usd is None else Budget(budget_usd)
     return asyncio.run(_work(store, asked, kept, work, budget))
 

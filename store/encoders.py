@@ -76,14 +76,18 @@ def load_cross_encoder(model: str) -> "CrossEncoder":
     return encoder
 
 
-def model_hash(folder: Path) -> str:
-    """Hash the weights and settings in a folder: SHA-256 over the hash of each file, in the order of their paths.
+_PARTS = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, settings, vocabularies
 
-    What `uncited` writes about a model beside it is no part of the model.
+
+def model_hash(folder: Path) -> str:
+    """Hash the weights, settings and vocabularies in a folder.
+
+    SHA-256 over the hash of each file, in the order of their paths. What `uncited` writes about a
+    model beside it is no part of the model.
     """
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix in (".safetensors", ".bin", ".json") and file.is_file() and not _is_record(file.name):
+        if file.suffix in _PARTS and file.is_file() and not _is_record(file.name):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

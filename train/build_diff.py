@@ -12,7 +12,6 @@ from store.policies import get_policy_by_id
 # Settings of a build by what they decide; the others count or name what went in.
 _ANSWERS = ("resolution", "propagate")
 _TRUST = ("judge_labels", "uncertified", "certificates")
-_SPLIT = ("test_share", "seed", "unlinked_documents")
 _CHOSEN = (*_ANSWERS, *_TRUST, "test_share", "seed", "negatives_per_positive", "policy_version")
 
 _QUESTION = "the policy asks something else"
