@@ -1,6 +1,6 @@
 """Formats with one row an anchor, which holds the texts of all its positives and all its negatives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, get_args
 
 from store.build_rows import anchor_rows
@@ -18,7 +18,7 @@ COHERE_QUERIES = 256
 
 def grouped(source: Source) -> None:
     """Write anchor, pos and neg: easily turned into any other shape."""
-    _write(source, "anchor", "pos", "neg")
+    _write_texts(source, "anchor", "pos", "neg")
 
 
 def flagembedding(source: Source) -> None:
@@ -27,7 +27,7 @@ def flagembedding(source: Source) -> None:
     The format: https://github.com/FlagOpen/FlagEmbedding/tree/master/examples/finetune/embedder#2-data-format. What it
     may hold besides (`prompt`, `type`) says how a model is to be addressed, and no build knows that.
     """
-    _write(source, "query", "pos", "neg")
+    _write_texts(source, "query", "pos", "neg")
 
 
 def cohere(source: Source) -> None:
@@ -50,27 +50,22 @@ def cohere(source: Source) -> None:
             f" takes {COHERE_QUERIES} or more to train on: {help_}",
             hint=f"uncited build --policy {name} --test-share 0" if enough else f"uncited review next --policy {name}",
         )
-    _write(source, "query", "relevant_passages", "hard_negatives")
+    _write_texts(source, "query", "relevant_passages", "hard_negatives")
 
 
-def _write(source: Source, anchor: str, positives: str, negatives: str) -> None:
+def _write_texts(source: Source, anchor: str, positives: str, negatives: str) -> None:
     anchors, chunks = source.texts(json_string)
-    for split in get_args(Split):
-        with source.lines(f"{split}.jsonl") as write:
-            for rows in _rows(source, chunks, split):
-                columns = {
-                    anchor: anchors.at(rows["anchor"]),
-                    positives: json_list(chunks.at(rows["pos"])),
-                    negatives: json_list(chunks.at(rows["neg"])),
-                }
-                if source.with_scores:
-                    columns |= {name: json_list(json_number(rows[name])) for name in ("pos_scores", "neg_scores")}
-                write(json_lines(**columns))
 
+    def columns(rows: "pa.RecordBatch") -> "dict[str, pa.Array]":
+        texts = {
+            anchor: anchors.at(rows["anchor"]),
+            positives: json_list(chunks.at(rows["pos"])),
+            negatives: json_list(chunks.at(rows["neg"])),
+        }
+        scored = ("pos_scores", "neg_scores") if source.with_scores else ()
+        return texts | {name: json_list(json_number(rows[name])) for name in scored}
 
-def _rows(source: Source, chunks: Texts, split: Split) -> "Iterator[pa.RecordBatch]":
-    found = anchor_rows(source.store, source.build.build_id, split, with_scores=source.with_scores)
-    return source.pages(found, chunks)
+    _write(source, chunks, columns)
 
 
 def tevatron(source: Source) -> None:
@@ -79,17 +74,16 @@ def tevatron(source: Source) -> None:
     The format: https://github.com/texttron/tevatron, `TrainDataset` in src/tevatron/retriever/dataset.py.
     """
     anchors, chunks = source.texts(json_string)
-    for split in get_args(Split):
-        with source.lines(f"{split}.jsonl") as write:
-            for rows in _rows(source, chunks, split):
-                write(
-                    json_lines(
-                        query_id=json_id(anchors.ids(rows["anchor"])),
-                        query_text=anchors.at(rows["anchor"]),
-                        positive_document_ids=json_list(json_id(chunks.ids(rows["pos"]))),
-                        negative_document_ids=json_list(json_id(chunks.ids(rows["neg"]))),
-                    )
-                )
+    _write(
+        source,
+        chunks,
+        lambda rows: {
+            "query_id": json_id(anchors.ids(rows["anchor"])),
+            "query_text": anchors.at(rows["anchor"]),
+            "positive_document_ids": json_list(json_id(chunks.ids(rows["pos"]))),
+            "negative_document_ids": json_list(json_id(chunks.ids(rows["neg"]))),
+        },
+    )
     with source.lines("corpus.jsonl") as write:
         for ids, texts in chunks.all():
             write(json_lines(docid=json_id(ids), text=texts))
@@ -102,17 +96,29 @@ def tevatron_passages(source: Source) -> None:
     Tevatron would put before the text.
     """
     anchors, chunks = source.texts(json_string)
+    _write(
+        source,
+        chunks,
+        lambda rows: {
+            "query_id": json_id(anchors.ids(rows["anchor"])),
+            "query": anchors.at(rows["anchor"]),
+            "positive_passages": json_list(_passages(chunks, rows["pos"])),
+            "negative_passages": json_list(_passages(chunks, rows["neg"])),
+        },
+    )
+
+
+def _write(source: Source, chunks: Texts, columns: "Callable[[pa.RecordBatch], dict[str, pa.Array]]") -> None:
+    """Write each split; `columns` makes JSON of rows as `anchor_rows` gives them."""
     for split in get_args(Split):
         with source.lines(f"{split}.jsonl") as write:
             for rows in _rows(source, chunks, split):
-                write(
-                    json_lines(
-                        query_id=json_id(anchors.ids(rows["anchor"])),
-                        query=anchors.at(rows["anchor"]),
-                        positive_passages=json_list(_passages(chunks, rows["pos"])),
-                        negative_passages=json_list(_passages(chunks, rows["neg"])),
-                    )
-                )
+                write(json_lines(**columns(rows)))
+
+
+def _rows(source: Source, chunks: Texts, split: Split) -> "Iterator[pa.RecordBatch]":
+    found = anchor_rows(source.store, source.build.build_id, split, with_scores=source.with_scores)
+    return source.pages(found, chunks)
 
 
 def _passages(chunks: Texts, places: "pa.Array") -> "pa.Array":

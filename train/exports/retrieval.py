@@ -20,7 +20,7 @@ from train.exports.lines import (
 )
 from train.exports.sentence_transformers import fixed_width_rows
 from train.exports.source import Source
-from train.exports.texts import Texts, each
+from train.exports.texts import Texts, each, unchanged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +101,7 @@ def llamaindex(source: Source) -> None:
     """
     import pyarrow as pa
 
-    anchors, chunks = source.texts(_plain)
+    anchors, chunks = source.texts(unchanged)
     for split in get_args(Split):
         queries: dict[str, str] = {}
         corpus: dict[str, str] = {}
@@ -166,7 +166,3 @@ def _with_positives(source: Source, split: Split) -> "Iterator[pa.RecordBatch]":
         if has_any.false_count:
             source.left_out["queries without a positive"] += has_any.false_count
         yield rows.filter(has_any)
-
-
-def _plain(texts: "pa.Array") -> "pa.Array":
-    return texts

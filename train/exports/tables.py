@@ -8,7 +8,7 @@ from store.build_rows import triplet_rows
 from store.builds import Split
 from train.exports.lines import csv_field, separated, tsv_field
 from train.exports.source import Source
-from train.exports.texts import Texts
+from train.exports.texts import Texts, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def parquet(source: Source) -> None:
     import pyarrow.parquet as pq
 
     schema = pa.schema([pa.field(side, pa.string(), nullable=False) for side in _SIDES])
-    texts = source.texts(_plain)
+    texts = source.texts(unchanged)
     for split in get_args(Split):
         rows = 0
         with pq.ParquetWriter(source.folder / f"{split}.parquet", schema, compression="zstd") as writer:
@@ -69,7 +69,7 @@ def datasets(source: Source) -> None:
     schema = pa.schema(
         [(side, pa.string()) for side in _SIDES], {"huggingface": _json({"info": {"features": features}})}
     )
-    texts = source.texts(_plain)
+    texts = source.texts(unchanged)
     made = []
     for split in get_args(Split):
         folder = source.folder / split
@@ -105,10 +105,6 @@ def _columns(source: Source, split: Split, anchors: Texts, chunks: Texts) -> "It
     found = triplet_rows(source.store, source.build.build_id, split, with_scores=False)
     for rows in source.pages(found, chunks):
         yield [anchors.at(rows["anchor"]), chunks.at(rows["positive"]), chunks.at(rows["negative"])]
-
-
-def _plain(texts: "pa.Array") -> "pa.Array":
-    return texts
 
 
 def _json(value: object) -> str:

@@ -90,6 +90,11 @@ def each(values: "pa.Array", change: "Callable[[pa.Array], pa.Array]") -> "pa.Ar
     return pa.ListArray.from_arrays(offsets, change(values.flatten()))
 
 
+def unchanged(texts: "pa.Array") -> "pa.Array":
+    """Return texts as they are: the form for files that keep any text."""
+    return texts
+
+
 def contents(texts: "pa.Array") -> memoryview:
     """Return the UTF-8 bytes of an array of strings, one after another."""
     offsets = _offsets(texts)
