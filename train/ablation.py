@@ -120,16 +120,14 @@ def ablation(
     count = _equal_number(material, found, triplets)
     wanted = [name for name, of_arm in found.items() if len(of_arm) >= count]
     bar = Counted(progress, len(wanted) * len(numbers) + 1)
-    bar.name("before training")
-    base = place.untrained(recipe, bar)
-    bar.next()
+    with bar.model("before training"):
+        base = place.untrained(recipe, bar)
     trials: dict[str, list[Trial]] = {}
     for name in wanted:
         arm = split_of_arm(material, found[name][:count], split)
         for number in numbers:
-            bar.name(f"{name}, seed {number}")
-            trials.setdefault(name, []).append(place.trained(arm, dataclasses.replace(recipe, seed=number), bar))
-            bar.next()
+            with bar.model(f"{name}, seed {number}"):
+                trials.setdefault(name, []).append(place.trained(arm, dataclasses.replace(recipe, seed=number), bar))
     before = np.repeat(place.table([base], metric), len(numbers), axis=1)
     values = np.stack([*(place.table(trials[name], metric) for name in wanted), before], axis=2)
     crossed = Crossed(values, place.groups)

@@ -123,15 +123,13 @@ def learning_curve(
     orders = {number: _order(split, number) for number in numbers}
     trials: dict[tuple[int, int], Trial] = {}
     bar = Counted(progress, len(wanted) * len(numbers) + 1)
-    bar.name("before training")
-    base = place.untrained(recipe, bar)
-    bar.next()
+    with bar.model("before training"):
+        base = place.untrained(recipe, bar)
     for size in wanted:
         for number in numbers:
-            bar.name(f"{size:,} triplets, seed {number}")
-            part = _part(split, orders[number], size)
-            trials[size, number] = place.trained(part, dataclasses.replace(recipe, seed=number), bar)
-            bar.next()
+            with bar.model(f"{size:,} triplets, seed {number}"):
+                part = _part(split, orders[number], size)
+                trials[size, number] = place.trained(part, dataclasses.replace(recipe, seed=number), bar)
     queries = {size: sum(_queries(split, orders[number], size) for number in numbers) / len(numbers) for size in wanted}
     return _curve(split, recipe, metric, numbers, place, base, trials, queries)
 

@@ -119,10 +119,8 @@ def sweep(
 
 
 def _untrained(place: Laboratory, recipe: Recipe, bar: Counted) -> Trial:
-    bar.name(f"{recipe.base_model} before training")
-    found = place.untrained(recipe, bar)
-    bar.next()
-    return found
+    with bar.model(f"{recipe.base_model} before training"):
+        return place.untrained(recipe, bar)
 
 
 def _all_seeds(
@@ -130,9 +128,8 @@ def _all_seeds(
 ) -> list[Trial]:
     found = []
     for seed in seeds:
-        bar.name(f"{recipe.loss}, {recipe.learning_rate:g}, seed {seed}")
-        found.append(place.trained(split, dataclasses.replace(recipe, seed=seed), bar))
-        bar.next()
+        with bar.model(f"{recipe.loss}, {recipe.learning_rate:g}, seed {seed}"):
+            found.append(place.trained(split, dataclasses.replace(recipe, seed=seed), bar))
     return found
 
 

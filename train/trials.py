@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ class Laboratory:
     def trained(self, split: TrainingSplit, recipe: Recipe, progress: Progress) -> Trial:
         """Train a model by a complete recipe, measure it and throw it away; the same on the same is not done again.
 
-        One that was stopped in the middle goes on as `train.trainer.train` does.
+        One that was stopped in the middle goes on as `train.trainer.train` does. What it left goes away once its values
+        are kept, not before: stopped in between, it would find half a model.
         """
         models = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
         settings = {name: value for name, value in recipe.settings().items() if name not in ("base_model", "guide")}
@@ -86,10 +88,12 @@ class Laboratory:
         def run() -> Trial:
             done = train(split, recipe, out=self.folder / f"{trial_id}.model", progress=progress)
             values = self._measured(recipe.kind, str(done.model), progress)
-            shutil.rmtree(done.model)
             return Trial(values, done.run["steps"], done.run["seconds"])
 
-        return self._kept(trial_id, run)
+        found = self._kept(trial_id, run)
+        for left in self.folder.glob(f"*{trial_id}.model*"):  # the model, and what was not finished beside it
+            shutil.rmtree(left, ignore_errors=True)
+        return found
 
     def table(self, trials: Sequence[Trial], metric: str) -> "npt.NDArray[np.float64]":
         """Return a metric of several trials, shape (queries, trials)."""
@@ -217,19 +221,18 @@ class Counted:
     """A bar over all models of an experiment. What the training of each one reports becomes the note beside it."""
 
     def __init__(self, outer: Progress, models: int) -> None:
-        """Start the bar; call `next` after each model."""
+        """Start the bar."""
         self._outer = outer
         self._outer.start("Models", models)
         self._name = self._what = ""
         self._total: int | None = None
         self._done = 0
 
-    def name(self, name: str) -> None:
-        """Say which model comes now."""
+    @contextmanager
+    def model(self, name: str) -> Iterator[None]:
+        """Say which model is trained or measured inside, and afterwards that it is done."""
         self._name = name
-
-    def next(self) -> None:
-        """Say that a model is done."""
+        yield
         self._outer.advance()
 
     def start(self, description: str, total: int | None) -> None:
