@@ -39,7 +39,7 @@ def report(
         home, store = session.workspace, session.store
         if policy is not None:
             session.policy(policy)  # which says so where there is none
-        folder = run or newest_run(store, home.root / "models", policy)
+        folder = run or newest_run(store, home.models, policy)
         found = gather(store, folder, home.experiments, resolution=home.settings.review.resolution)
         agreement = _agreement(session, found.policy)
         page_file = out_file or folder / REPORT_FILE

@@ -28,15 +28,12 @@ _TEST = f"test {_HEADLINE}"
 def runs(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List the models that were trained in this workspace, with what is known of each."""
     from printing import relative
-    from store.builds import output_folders
-    from train.runs import list_runs
+    from train.runs import list_runs, run_folders
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        noted = [folder for folder in output_folders(session.store, "model") if folder.is_dir()]
-        below = sorted((session.workspace.root / "models").glob("*"))
+        folders = run_folders(session.store, session.workspace.models)
         out = session.out
-    own = {folder.resolve(): folder for folder in [*noted, *below] if not folder.name.startswith(".")}
-    found = list_runs(own)
+    found = list_runs(folders)
     told = [{**_row(run), "folder": relative(run.folder)} for run in found]
     if out.json([{**row, "changed": run.changed, "record": run.record} for row, run in zip(told, found, strict=True)]):
         return

@@ -1,12 +1,20 @@
 """The workspace itself: make one, look at it, try the product on a small real log."""
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
+
+if TYPE_CHECKING:
+    from store.workspace import Workspace
+    from train.newest_builds import NewestBuild
+
+_ID_SHOWN = 14  # characters of a build's id, as --build takes them
 
 
 def init(
@@ -37,11 +45,14 @@ def schema(what: Annotated[Literal["interactions"], typer.Argument(help="Which f
 def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Say how far the workspace is, and what usually comes next."""
     from store.status import PolicyStatus, workspace_status
+    from train.newest_builds import newest_builds
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         review = session.workspace.settings.review
         result = workspace_status(session.store, resolution=review.resolution, propagate=review.propagate)
-        if session.out.json(result):
+        newest = list(newest_builds(session.store, session.workspace.models))
+        next_command = result.next_command or _next_of_builds(session.workspace, newest)
+        if session.out.json({**asdict(result), "newest_builds": newest, "next_command": next_command}):
             return
         session.out.table("Logs", result.log._fields, [result.log])
         rows = [row._asdict() for row in result.policies]
@@ -50,7 +61,29 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
         session.out.table("Policies", columns, [[row[name] for name in columns] for row in rows])
         if result.synthetic:
             session.out.table("Questions that a model wrote", result.synthetic[0]._fields, result.synthetic)
-        session.out.next(result.next_command)
+        builds = [
+            (one.policy, one.build_id[:_ID_SHOWN], f"{one.built_at:%Y-%m-%d}", len(one.runs), len(one.evaluated))
+            for one in newest
+        ]
+        session.out.table("Newest builds", ("policy", "build", "date", "runs", "evaluated"), builds)
+        session.out.next(next_command)
+
+
+def _next_of_builds(workspace: "Workspace", newest: "Sequence[NewestBuild]") -> str:
+    """Return the command that comes next where every policy has a build; what was begun is finished first."""
+    from printing import relative
+
+    for build in sorted(newest, key=lambda one: not one.runs):
+        policy = shlex.quote(build.policy)
+        if not build.runs:
+            return f"uncited train --policy {policy}"
+        if not build.evaluated:
+            run = build.runs[0]
+            usual = run.resolve() == workspace.model_folder(build.policy, build.build_id).resolve()
+            return f"uncited evaluate --policy {policy}" + ("" if usual else f" --model {shlex.quote(relative(run))}")
+        if not build.reported:
+            return f"uncited report {shlex.quote(relative(build.evaluated[0]))}"
+    return f"uncited review next --policy {shlex.quote(newest[0].policy)}"
 
 
 def demo(

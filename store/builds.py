@@ -171,10 +171,17 @@ def note_output(store: Store, build_id: str, kind: Literal["export", "model", "a
     store.insert("build_outputs", pa.table(row), replace=True)
 
 
-def output_folders(store: Store, kind: Literal["export", "model"]) -> list[Path]:
-    """Return where exports or models of any build were put, the newest first; they may be gone by now."""
+def output_folders(store: Store, kind: Literal["export", "model", "report"], build_id: str | None = None) -> list[Path]:
+    """Return where exports, models or reports of any build, or of one, were put, the newest first.
+
+    They may be gone by now.
+    """
     rows = store.rows(
-        "SELECT path FROM build_outputs WHERE kind = ? GROUP BY path ORDER BY max(written_at) DESC, path", [kind]
+        """
+        SELECT path FROM build_outputs WHERE kind = $kind AND build_id = coalesce($build, build_id)
+        GROUP BY path ORDER BY max(written_at) DESC, path
+        """,
+        {"kind": kind, "build": build_id},
     )
     return [Path(str(row["path"])) for row in rows]
 

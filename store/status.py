@@ -33,12 +33,12 @@ class PolicyStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a workspace is, and the command that usually comes next."""
+    """How far a workspace is, and the command that usually comes next; None where every policy has a build."""
 
     log: LogCounts
     policies: tuple[PolicyStatus, ...]
     synthetic: tuple[SyntheticCount, ...]
-    next_command: str
+    next_command: str | None
 
 
 def workspace_status(store: Store, *, resolution: Resolution = "majority", propagate: Propagate = "none") -> Status:
@@ -76,7 +76,7 @@ def workspace_status(store: Store, *, resolution: Resolution = "majority", propa
     return Status(log, tuple(policies), tuple(synthetic_counts(store)), _next_command(log, policies))
 
 
-def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str:
+def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str | None:
     if not log.interactions:
         return "uncited import FILE"
     if not policies:
@@ -86,8 +86,8 @@ def _next_command(log: LogCounts, policies: list[PolicyStatus]) -> str:
             return f"uncited mine --policy {policy.policy}"
         if not policy.judged and not policy.reviewed:
             return f"uncited judge --policy {policy.policy}"
-        if not policy.reviewed:
+        if not policy.reviewed and not policy.builds:
             return f"uncited argilla up && uncited review push --policy {policy.policy}"
         if not policy.builds:
             return f"uncited build --policy {policy.policy}"
-    return f"uncited train --policy {policies[0].policy}"
+    return None

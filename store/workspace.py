@@ -232,10 +232,15 @@ class Workspace:
         """Folder of what experiments over builds found."""
         return self.root / "experiments"
 
+    @property
+    def models(self) -> Path:
+        """Folder of the models, unless another is named."""
+        return self.root / "models"
+
     def model_folder(self, policy_name: str, build_id: str, kind: str = "bi-encoder") -> Path:
         """Folder of the model of a kind trained on a build, unless another is named."""
         of_kind = "" if kind == "bi-encoder" else f"-{kind}"
-        return self.root / "models" / f"{policy_name}-{build_id.removeprefix('build_')[:8]}{of_kind}"
+        return self.models / f"{policy_name}-{build_id.removeprefix('build_')[:8]}{of_kind}"
 
     def deployed_model(self, policy_name: str) -> str:
         """Folder or hub name of the model that is in use under a policy; empty where the settings name none."""

@@ -2,14 +2,17 @@
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli import app
 from store.builds import note_output
 from store.database import Store
 from tests.evaluations import evaluation
@@ -206,3 +209,45 @@ def test_without_token_network_or_name_nothing_is_published_and_the_next_step_is
     assert "did not take team/model" in said
     said = run("push-model", "model", *policy, cwd=workspace, status=2, **alone, HF_TOKEN="t").stderr
     assert "names no repository" in said
+
+
+def test_status_leads_from_the_build_through_model_and_evaluation_to_the_report(
+    trained: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> dict[str, Any]:
+        app(["status", "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.chdir(workspace)
+    record = read_run(trained)
+    assert record is not None
+    kept, page = trained / "evaluation.json", workspace / "told.html"
+    for of_another_test in (kept, trained / "report.html"):
+        of_another_test.unlink(missing_ok=True)
+    for name, command in (
+        (trained.name, "uncited evaluate --policy answers"),
+        ("my model", "uncited evaluate --policy answers --model 'models/my model'"),
+        (".unfinished", "uncited train --policy answers"),
+    ):
+        moved = trained.rename(trained.with_name(name))
+        try:
+            assert status()["next_command"] == command
+        finally:
+            moved.rename(trained)
+    try:
+        write_evaluation(kept, evaluation(record["build_id"], "base"))
+        told = status()
+        assert told["next_command"] == f"uncited report models/{trained.name}"
+        (newest,) = told["newest_builds"]
+        assert (newest["build_id"], len(newest["runs"]), len(newest["evaluated"])) == (record["build_id"], 1, 1)
+        page.write_text("")
+        with Store(workspace / "uncited.duckdb") as store:
+            note_output(store, record["build_id"], "report", page)
+        assert status()["next_command"] == "uncited review next --policy answers"
+        os.utime(page, (0, 0))
+        assert status()["next_command"] == f"uncited report models/{trained.name}", "it was evaluated since"
+    finally:
+        kept.unlink()
+    shown = run("status", cwd=workspace, COLUMNS="80").stdout
+    assert record["build_id"][:14] in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from store.builds import output_folders
+from store.database import Store
 from store.encoders import model_hash
 
 RUN_FILE = "run.json"
@@ -37,6 +39,27 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return record if isinstance(record["settings"], dict) and record["settings_id"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def run_folders(store: Store, models: Path) -> list[Path]:
+    """Return the folders that models of a workspace were put in, each once; what they hold may be no run.
+
+    Args:
+        store: knows where models were put.
+        models: the folder of the workspace in which they are by default, should it have moved.
+    """
+    known = [*output_folders(store, "model"), *sorted(models.glob("*"))]
+    return list({each.resolve(): each for each in known if each.is_dir() and not each.name.startswith(".")}.values())
+
+
+def finished_runs(store: Store, models: Path) -> dict[Path, dict[str, Any]]:
+    """Map the folder of each run of a workspace to its record, the one that was finished last first; see above."""
+    records = {folder: record for folder in run_folders(store, models) if (record := read_run(folder))}
+    return dict(sorted(records.items(), key=lambda run: _finished_at(run[0]), reverse=True))
+
+
+def _finished_at(run: Path) -> tuple[int, str]:
+    return (run / RUN_FILE).stat().st_mtime_ns, run.name
 
 
 def builds_of(record: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from store.build_origins import (
     label_origins,
     reviewing_time,
 )
-from store.builds import Build, get_build, output_folders
+from store.builds import Build, get_build
 from store.certificates import Standing, standing_certificates
 from store.database import Store
 from store.errors import InvalidDataError, MissingError
@@ -32,7 +32,7 @@ from train.experiments import read_result, result_file
 from train.held_out import HeldOut, read_held_out
 from train.learning_curve import LearningCurve
 from train.report.look import SampledPair, sample_pairs
-from train.runs import RUN_FILE, read_run
+from train.runs import RUN_FILE, finished_runs
 from train.statistics import Share, clopper_pearson
 
 _EXAMPLES = 6  # of hidden positives
@@ -149,19 +149,12 @@ def newest_run(store: Store, models: Path, policy_name: str | None) -> Path:
     Raises:
         MissingError: there is none.
     """
-    known = {*output_folders(store, "model"), *models.glob("*")}
-    finished = sorted((run for run in known if (run / RUN_FILE).is_file()), key=_finished_at, reverse=True)
-    for run in finished:
-        record = read_run(run)
-        if record and policy_name in (None, _policy_of(store, record)):
+    for run, record in finished_runs(store, models).items():
+        if policy_name in (None, _policy_of(store, record)):
             return run
     of_policy = f" of policy {policy_name!r}" if policy_name else ""
     hint = f"uncited train --policy {policy_name or 'NAME'}"
     raise MissingError(f"no model{of_policy} has been trained in this workspace", hint=hint)
-
-
-def _finished_at(run: Path) -> tuple[int, str]:
-    return (run / RUN_FILE).stat().st_mtime_ns, run.name
 
 
 def _policy_of(store: Store, run: Mapping[str, Any]) -> str | None:
