@@ -19,9 +19,20 @@ from train import trials
 from train.ablation import Ablation
 from train.arms import Triplet
 from train.crossed import Crossed
-from train.experiments import Estimate, read_result, result_file, write_result
+from train.experiment_plots import draw_learning_curve
+from train.experiments import Estimate, Gain, MeasuredOn, read_result, result_file, write_result
 from train.held_out import HeldOut, read_held_out
-from train.learning_curve import LearningCurve, _law, _order, _part, default_sizes, learning_curve
+from train.learning_curve import (
+    Forecast,
+    LearningCurve,
+    Point,
+    PowerLaw,
+    _law,
+    _order,
+    _part,
+    default_sizes,
+    learning_curve,
+)
 from train.power_law import fit_power_law, law_at
 from train.recipe import Recipe
 from train.rows import TrainingSplit, read_training_split
@@ -237,6 +248,23 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(
     alike = test._replace(qrels={query: dict.fromkeys(labels, 1) for query, labels in test.qrels.items()})
     with pytest.raises(MissingError, match="every order is as good"):
         curve(split, alike, minilm, tmp_path)
+
+
+def test_a_curve_is_drawn_whole_with_its_forecasts_and_over_an_older_picture(tmp_path: Path) -> None:
+    value = Estimate(0.6, 0.55, 0.65)
+    gain = Gain(0.1, 0.05, 0.15, "gain")
+    points = tuple(Point(size, size / 2, value, (0.59, 0.61)) for size in (100, 200, 500, 1000))
+    test = MeasuredOn(40, 30, 200, 1.0)
+    bare = LearningCurve("build_1", {}, "nDCG@10", (0, 1), test, value, points, gain, None, "too few", ())
+    ahead = (Forecast(2000, value, gain), Forecast(4000, Estimate(0.7, None, None), gain))
+    picture = tmp_path / "curve.svg"
+    draw_learning_curve(bare, picture)
+    assert "<!-- forecast -->" not in picture.read_text()
+    draw_learning_curve(dataclasses.replace(bare, law=PowerLaw(0.3, 2.0, 0.5), no_law="", forecasts=ahead), picture)
+    drawn = picture.read_text()
+    assert "<!-- forecast -->" in drawn
+    assert drawn.endswith("</svg>\n")
+    assert list(tmp_path.iterdir()) == [picture]
 
 
 def test_a_file_of_another_kind_is_no_result(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Results of experiments, drawn; the ending of the file says how."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import UsageError
 from train.ablation import Ablation
-from train.experiments import Estimate
+from train.experiments import Estimate, write_whole
 from train.learning_curve import LearningCurve
 from train.sweep import Sweep
 
@@ -29,7 +30,7 @@ def check_picture(file: Path | None) -> None:
 
 
 def draw_learning_curve(curve: LearningCurve, file: Path) -> None:
-    """Draw the metric against the number of triplets: mean, interval, each seed, and the law as far as it was asked.
+    """Draw the metric against the number of triplets: mean, interval, each seed, and the law with its forecasts.
 
     Raises:
         UsageError: the file cannot be written.
@@ -49,6 +50,10 @@ def draw_learning_curve(curve: LearningCurve, file: Path) -> None:
     if curve.law:
         ahead = np.geomspace(sizes[0], curve.forecasts[-1].examples, 100)
         axes.plot(ahead, [curve.law.metric(n) for n in ahead], color="black", linestyle="--", label="power law")
+        for forecast in curve.forecasts:
+            axes.plot([forecast.examples] * 2, _bounds(forecast.value), color="black", linewidth=1)
+        told = {forecast.examples: forecast.value.value for forecast in curve.forecasts}
+        axes.plot(list(told), list(told.values()), "o", color="white", markeredgecolor="black", label="forecast")
     axes.set(xscale="log", xlabel="triplets trained on", ylabel=curve.metric, title="Learning curve")
     shown = [*sizes, *(forecast.examples for forecast in curve.forecasts)]
     axes.set_xticks(shown, [f"{size:,}" for size in shown])
@@ -110,7 +115,7 @@ def _bounds(estimate: Estimate) -> tuple[float, float]:
 
 
 def _save(figure: "Figure", file: Path) -> None:
-    try:
-        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except OSError as error:
-        raise UsageError(f"cannot draw {file}: {error.strerror}") from error
+    drawn = io.BytesIO()
+    is_svg = file.suffix == ".svg"
+    figure.savefig(drawn, format=file.suffix[1:], dpi=150, metadata={"Date": None} if is_svg else None)
+    write_whole(file, drawn.getvalue())

@@ -95,8 +95,8 @@ def kept(file: Path, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]
     return found
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or nothing.
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing; a text is written as UTF-8.
 
     Raises:
         UsageError: it cannot be written.
@@ -104,7 +104,7 @@ def write_whole(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(f".{file.name}.unfinished")
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, file)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
