@@ -31,6 +31,7 @@ from train.validation import Validation, evaluator, hold_back, validation_of
 from train.watcher import watcher
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from sentence_transformers.base.model import BaseModel
 
 _POINTS_OF_CURVE = 200
@@ -96,18 +97,9 @@ def train(
     if not all(split.triplets.num_rows for split in splits):
         raise MissingError("the train split has no triplets", hint="uncited build --test-share 0.1")
     data = _data(splits, recipe)
-    settings = {
-        **recipe.settings(),
-        "base_model_is": model_name(recipe.base_model),
-        **({"guide_is": model_name(recipe.guide)} if recipe.guide else {}),
-        **({"teacher_is": model_name(recipe.teacher)} if recipe.teacher not in ("", JUDGE) else {}),
-        "rows": data.rows.count,
-        "rows_sha256": data.rows.fingerprint(),
-    }
-    if processes() > 1:
-        settings["processes"] = processes()
-        if data.rows.seen < recipe.batch_size * processes():
-            raise UsageError(f"{data.rows.seen:g} rows make no batch of {recipe.batch_size} for each process")
+    if processes() > 1 and data.rows.seen < recipe.batch_size * processes():
+        raise UsageError(f"{data.rows.seen:g} rows make no batch of {recipe.batch_size} for each process")
+    settings = _settings(recipe, data.rows)
     build_ids = [split.build_id for split in splits]
     settings_id = content_id("run", *build_ids, settings)
     run = from_first(lambda: finished_run(out, settings_id))
@@ -125,6 +117,19 @@ def train(
             if is_first() and unfinished.exists() and not checkpoints(unfinished):
                 shutil.rmtree(unfinished, ignore_errors=True)
     return TrainResult(out, is_new, run)
+
+
+def _settings(recipe: Recipe, rows: Rows) -> dict[str, object]:
+    """Return all that the weights follow from, the builds apart: equal settings give equal weights."""
+    return {
+        **recipe.settings(),
+        "base_model_is": model_name(recipe.base_model),
+        **({"guide_is": model_name(recipe.guide)} if recipe.guide else {}),
+        **({"teacher_is": model_name(recipe.teacher)} if recipe.teacher not in ("", JUDGE) else {}),
+        "rows": rows.count,
+        "rows_sha256": rows.fingerprint(),
+        **({"processes": processes()} if processes() > 1 else {}),
+    }
 
 
 def _data(splits: Sequence[TrainingSplit], recipe: Recipe) -> _Data:
@@ -219,22 +224,9 @@ def _trainer(
     is_resumed: bool,
 ) -> Any:  # noqa: ANN401
     """Make the trainer of sentence-transformers for this kind of model."""
-    from datasets import Dataset
     from transformers import EarlyStoppingCallback, PrinterCallback
 
     trainer_class, arguments_class = trainer_classes(recipe.kind)
-
-    class Trainer(trainer_class):  # type: ignore[misc, valid-type]  # comes without types
-        def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
-            """Collect nothing for a model card: it would quote training texts, which nobody has cleared for sharing."""
-
-        def get_batch_sampler(self, dataset: Dataset, **options: Any) -> object:  # noqa: ANN401
-            """Keep apart what must not meet. A sampler among the arguments would have to be pickled with them."""
-            rows = data.held_rows if dataset is self.eval_dataset and data.held_rows else data.rows
-            if rows.apart:
-                return apart_sampler(rows.apart, rows.tasks)(dataset, **options)
-            return super().get_batch_sampler(dataset, **options)
-
     batches = data.rows.seen / recipe.batch_size / processes()
     steps = recipe.max_steps or math.ceil(batches / recipe.accumulate) * recipe.epochs
     arguments = arguments_class(
@@ -261,7 +253,7 @@ def _trainer(
     callbacks = [watcher(progress, recipe.learning_rate)]
     if recipe.patience and data.validation:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.patience))
-    trainer = Trainer(
+    trainer = _keeping_apart(trainer_class, data)(
         model=model,
         args=arguments,
         train_dataset=_dataset(data.rows),
@@ -272,6 +264,23 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _keeping_apart(trainer_class: Any, data: _Data) -> Any:  # noqa: ANN401
+    """Return a trainer class that puts no rows into one batch that must not meet, and quotes no training text."""
+
+    class Trainer(trainer_class):  # type: ignore[misc]  # comes without types
+        def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
+            """Collect nothing for a model card: it would quote training texts, which nobody has cleared for sharing."""
+
+        def get_batch_sampler(self, dataset: "Dataset", **options: Any) -> object:  # noqa: ANN401
+            """Keep apart what must not meet. A sampler among the arguments would have to be pickled with them."""
+            rows = data.held_rows if dataset is self.eval_dataset and data.held_rows else data.rows
+            if rows.apart:
+                return apart_sampler(rows.apart, rows.tasks)(dataset, **options)
+            return super().get_batch_sampler(dataset, **options)
+
+    return Trainer
 
 
 def _saving(data: _Data, steps: float, *, is_resumed: bool) -> dict[str, object]:
