@@ -1,22 +1,20 @@
 """From labels to a build: who is whose positive and negative, in which split, and what was left out and why."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from store.builds import NEGATIVES_PER_POSITIVE, Build, add_build
 from store.certificates import CertifiedLabels, certified_labels
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.labels import Resolution
-from store.policies import Policy, Role
+from store.policies import Policy
 from store.propagation import Propagate
 from store.synthetic import Purpose, synthetic_purposes
-from train.alike import Alike, alike_chunks, alike_queries
-from train.guard import Guarded, without_hidden_positives, without_test_texts
-from train.labelled import Labelled, usable_labels
-from train.splits import Groups, Split, assign_splits, split_groups
+from train.labelled import usable_labels
+from train.parted import Parted, Triplet, made_triplets, parted
 from train.statistics import Share, clopper_pearson
 
 if TYPE_CHECKING:
@@ -120,35 +118,16 @@ def build(
         resolution=resolution,
         propagate=propagate,
     )
-    chunks = alike_chunks({row.chunk_id: row.chunk for row in labelled})
-    queries = alike_queries({row.anchor_id: row.anchor for row in labelled})
-    hidden = without_hidden_positives(labelled, chunks, queries)
-    labelled = hidden.kept
-    positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
-    usable = positives.keys() & negatives.keys()
-    if not usable:
-        raise MissingError(
-            f"no query of policy {policy.name!r} has both a positive and a negative"
-            f" ({len(positives)} have a positive, {len(negatives)} a negative)",
-            hint=f"uncited review push --policy {policy.name}",
-        )
     written = synthetic_purposes(store)
-    groups, splits = _split(labelled, positives, usable, queries, chunks, written, test_share, seed)
-    torn = sum(row.anchor_id in groups.torn for row in labelled)
-    labelled = [row for row in labelled if row.anchor_id not in groups.torn]
-    tested = without_test_texts(labelled, splits, chunks, shared_chunks=shared_chunks)
-    _count_labels(counts, labelled, hidden, tested)
-    labelled = tested.kept
-    positives, negatives = _by_anchor(labelled, "positive"), _by_anchor(labelled, "negative")
-    triplets = _triplets(positives, negatives, splits, negatives_per_positive)
+    parts = parted(labelled, policy, written, test_share=test_share, shared_chunks=shared_chunks, seed=seed)
+    triplets = made_triplets(parts, negatives_per_positive)
     if not any(triplet.split == "train" for triplet in triplets):
         raise MissingError(
             f"every train query of policy {policy.name!r} shares chunks with test queries, so that nothing is left to"
-            f" train on ({tested.left_out} labels are held back)",
+            f" train on ({parts.tested.left_out} labels are held back)",
             hint=f"uncited build --policy {policy.name} --shared-chunks",
         )
-    _count_split(counts, labelled, groups, splits, chunks, triplets)
-    _count_synthetic(counts, labelled, triplets, written, torn)
+    counts |= _label_counts(parts) | _split_counts(parts, triplets) | _synthetic_counts(parts, triplets, written)
     settings: dict[str, object] = {
         "policy_version": policy.version,
         "resolution": resolution,
@@ -160,84 +139,25 @@ def build(
         "negatives_per_positive": negatives_per_positive,
         "shared_chunks": shared_chunks,
         "seed": seed,
-        "judges": Counter(row.judge_id for row in labelled if row.judge_id),
-        "reviewers": Counter(name for row in labelled if row.source == "human" for name in row.reviewers),
-        "unlinked_documents": groups.unlinked_documents,
+        "judges": Counter(row.judge_id for row in parts.labelled if row.judge_id),
+        "reviewers": Counter(name for row in parts.labelled if row.source == "human" for name in row.reviewers),
+        "unlinked_documents": parts.groups.unlinked_documents,
         "counts": counts,
-        "examples_left_out": {"guarded": hidden.examples, "kept_from_training": tested.examples},
+        "examples_left_out": {"guarded": parts.hidden.examples, "kept_from_training": parts.tested.examples},
     }
-    labels = _label_table(labelled, groups, splits)
-    stored, is_new = add_build(store, policy.policy_id, settings, labels, _table(triplets))
+    stored, is_new = add_build(store, policy.policy_id, settings, _label_table(parts), _table(triplets))
     return BuildResult(stored, is_new, counts, clopper_pearson(counts["uncited_relevant"], counts["uncited_reviewed"]))
 
 
-def _by_anchor(labelled: Iterable[Labelled], role: Role) -> dict[str, list[str]]:
-    """Map each anchor to its chunks of a role: labelled by people first, then by rank, then by id."""
-    rows = [row for row in labelled if row.role == role]
-    rows.sort(key=lambda row: (row.source != "human", row.rank is None, row.rank, row.chunk_id))
-    chunks = defaultdict(list)
-    for row in rows:
-        chunks[row.anchor_id].append(row.chunk_id)
-    return dict(chunks)
-
-
-def _split(
-    labelled: list[Labelled],
-    positives: Mapping[str, list[str]],
-    usable: set[str],
-    queries: Alike,
-    chunks: Alike,
-    written: Mapping[str, Purpose],
-    test_share: float,
-    seed: int,
-) -> tuple[Groups, dict[str, Split]]:
-    """Return the groups, and the split of each anchor that is not torn.
-
-    Questions that a model wrote for evaluation are tested on, and those for training or for a judge's examples are not.
-    """
-    sides: dict[str, Split] = {
-        anchor: "test" if written[anchor] == "evaluation" else "train"
-        for anchor in queries.representative
-        if anchor in written
-    }
-    groups = split_groups(queries, positives, chunks, {row.chunk_id: row.documents for row in labelled}, sides)
-    split_of = assign_splits(groups.of, usable, test_share=test_share, seed=seed, sides=groups.sides)
-    return groups, {anchor: split_of[group] for anchor, group in groups.of.items() if anchor not in groups.torn}
-
-
-class _Triplet(NamedTuple):
-    split: Split
-    anchor_id: str
-    positive_id: str
-    negative_id: str
-
-
-def _triplets(
-    positives: Mapping[str, list[str]],
-    negatives: Mapping[str, list[str]],
-    splits: Mapping[str, Split],
-    negatives_per_positive: int,
-) -> list[_Triplet]:
-    triplets = []
-    for anchor, own in positives.items():
-        offered = negatives.get(anchor, [])
-        taken = min(len(offered), negatives_per_positive)
-        for i, positive in enumerate(own):
-            for j in range(taken):
-                negative = offered[(i * taken + j) % len(offered)]
-                triplets.append(_Triplet(splits[anchor], anchor, positive, negative))
-    return triplets
-
-
-def _count_labels(counts: dict[str, int], labelled: list[Labelled], hidden: Guarded, tested: Guarded) -> None:
-    tally = Counter((row.source, row.role) for row in tested.kept)
-    turned = Counter((row.proposed, row.role) for row in labelled)
+def _label_counts(parts: Parted) -> dict[str, int]:
+    tally = Counter((row.source, row.role) for row in parts.labelled)
+    turned = Counter((row.proposed, row.role) for row in parts.offered)
     uncited = [
         row
-        for row in labelled
+        for row in parts.offered
         if row.source == "human" and not row.duplicate_of and {"uncited", "same-document"} & {*row.sources}
     ]
-    counts |= {
+    return {
         "human_positives": tally["human", "positive"],
         "human_negatives": tally["human", "negative"],
         "propagated_positives": tally["propagated", "positive"],
@@ -246,21 +166,15 @@ def _count_labels(counts: dict[str, int], labelled: list[Labelled], hidden: Guar
         "judge_negatives": tally["judge", "negative"],
         "promoted": turned["negative", "positive"],
         "demoted": turned["positive", "negative"],
-        "guarded": hidden.left_out,
-        "kept_from_training": tested.left_out,
+        "guarded": parts.hidden.left_out,
+        "kept_from_training": parts.tested.left_out,
         "uncited_reviewed": len(uncited),
         "uncited_relevant": sum(row.role == "positive" for row in uncited),
     }
 
 
-def _count_split(
-    counts: dict[str, int],
-    labelled: list[Labelled],
-    groups: Groups,
-    splits: Mapping[str, Split],
-    chunks: Alike,
-    triplets: list[_Triplet],
-) -> None:
+def _split_counts(parts: Parted, triplets: list[Triplet]) -> dict[str, int]:
+    labelled, splits, chunks, groups = parts.labelled, parts.splits, parts.chunks, parts.groups
     with_role = {role: {row.anchor_id for row in labelled if row.role == role} for role in ("positive", "negative")}
     sides = defaultdict(set)
     for row in labelled:
@@ -270,7 +184,7 @@ def _count_split(
     in_training = {chunks.representative[c] for t in triplets if t.split == "train" for c in t[2:]}
     in_test = {row.chunk_id for row in labelled if row.role == "negative" and splits[row.anchor_id] == "test"}
     made = Counter(triplet.split for triplet in triplets)
-    counts |= {
+    return {
         "queries": len(splits),
         "without_positive": len(splits.keys() - with_role["positive"]),
         "without_negative": len(splits.keys() - with_role["negative"]),
@@ -283,46 +197,40 @@ def _count_split(
     }
 
 
-def _count_synthetic(
-    counts: dict[str, int],
-    labelled: list[Labelled],
-    triplets: list[_Triplet],
-    written: Mapping[str, Purpose],
-    torn: int,
-) -> None:
-    rows = [row for row in labelled if row.anchor_id in written]
-    if not rows and not torn:
-        return
+def _synthetic_counts(parts: Parted, triplets: list[Triplet], written: Mapping[str, Purpose]) -> dict[str, int]:
+    rows = [row for row in parts.labelled if row.anchor_id in written]
+    if not rows and not parts.torn:
+        return {}
     made = Counter(triplet.split for triplet in triplets if triplet.anchor_id in written)
-    counts |= {
+    return {
         "synthetic_queries": len({row.anchor_id for row in rows}),
         "synthetic_labels": len(rows),
         "synthetic_triplets_train": made["train"],
         "synthetic_triplets_test": made["test"],
-        "synthetic_left_out": torn,
+        "synthetic_left_out": parts.torn,
     }
 
 
-def _label_table(labelled: list[Labelled], groups: Groups, splits: Mapping[str, Split]) -> "pa.Table":
+def _label_table(parts: Parted) -> "pa.Table":
     import pyarrow as pa
 
     return pa.table(
         {
-            "pair_id": pa.array([row.pair_id for row in labelled], pa.string()),
-            "split": pa.array([splits[row.anchor_id] for row in labelled], pa.string()),
-            "split_group": pa.array([groups.of[row.anchor_id] for row in labelled], pa.string()),
-            "label": pa.array([row.label for row in labelled], pa.string()),
-            "role": pa.array([row.role for row in labelled], pa.string()),
-            "source": pa.array([row.source for row in labelled], pa.string()),
-            "propagated_from": pa.array([row.propagated_from for row in labelled], pa.string()),
+            "pair_id": pa.array([row.pair_id for row in parts.labelled], pa.string()),
+            "split": pa.array([parts.splits[row.anchor_id] for row in parts.labelled], pa.string()),
+            "split_group": pa.array([parts.groups.of[row.anchor_id] for row in parts.labelled], pa.string()),
+            "label": pa.array([row.label for row in parts.labelled], pa.string()),
+            "role": pa.array([row.role for row in parts.labelled], pa.string()),
+            "source": pa.array([row.source for row in parts.labelled], pa.string()),
+            "propagated_from": pa.array([row.propagated_from for row in parts.labelled], pa.string()),
         }
     )
 
 
-def _table(triplets: list[_Triplet]) -> "pa.Table":
+def _table(triplets: list[Triplet]) -> "pa.Table":
     import pyarrow as pa
 
-    columns = zip(*triplets, strict=True) if triplets else [()] * len(_Triplet._fields)
+    columns = zip(*triplets, strict=True) if triplets else [()] * len(Triplet._fields)
     return pa.table(
-        {name: pa.array(column, pa.string()) for name, column in zip(_Triplet._fields, columns, strict=True)}
+        {name: pa.array(column, pa.string()) for name, column in zip(Triplet._fields, columns, strict=True)}
     )
