@@ -15,7 +15,7 @@ from commands.session import (
     WorkspaceOption,
     opened,
 )
-from commands.training import KindOption
+from commands.training import BatchOption, EpochsOption, KindOption, NegativesOption, RateOption
 from store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 BaseModelOption = Annotated[str, typer.Option(help="Folder, or name on the hub; default: a small one of the kind.")]
 LossOption = Annotated[str, typer.Option(help="Another than the default of the kind.")]
-EpochsOption = Annotated[float, typer.Option(help="Passes over the rows.")]
-BatchOption = Annotated[int, typer.Option(help="Rows a batch.")]
-RateOption = Annotated[float, typer.Option(help="The peak.")]
-NegativesOption = Annotated[int, typer.Option(help="Hard negatives a row.")]
 SeedsOption = Annotated[int, typer.Option(help="So many models of each, which differ in chance only.")]
 SeedOption = Annotated[int, typer.Option(help="The first of the seeds.")]
 MetricOption = Annotated[str, typer.Option(help="Of the labelled chunks' order; see docs/evaluation.md.")]

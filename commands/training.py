@@ -22,6 +22,10 @@ KindOption = Annotated[
     Literal["bi-encoder", "reranker", "multi-vector", "sparse"],
     typer.Option(metavar="KIND", help="Of model: bi-encoder, reranker, multi-vector or sparse."),
 ]
+EpochsOption = Annotated[float, typer.Option(help="Passes over the rows.")]
+BatchOption = Annotated[int, typer.Option(help="Rows a batch.")]
+RateOption = Annotated[float, typer.Option(help="The peak.")]
+NegativesOption = Annotated[int, typer.Option(help="Hard negatives a row.")]
 
 
 def build(
@@ -100,12 +104,12 @@ def train(
     ] = "",
     loss: Annotated[str, typer.Option(help="Another than the default of the kind; see docs/training.md.")] = "",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the model; default: models/...")] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
+    epochs: EpochsOption = 1.0,
+    batch_size: BatchOption = 32,
     accumulate: Annotated[int, typer.Option(help="Batches a step.")] = 1,
     mini_batch_size: Annotated[int, typer.Option(help="Texts in memory at once, for a cached loss.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="The peak.")] = 2e-5,
-    negatives: Annotated[int, typer.Option(help="Hard negatives a row.")] = 1,
+    learning_rate: RateOption = 2e-5,
+    negatives: NegativesOption = 1,
     matryoshka: Annotated[str, typer.Option(help="Lengths at which embeddings should do, such as 256,128,64.")] = "",
     guide: Annotated[str, typer.Option(help="Model that guides the loss gist; default: the base model.")] = "",
     teacher: Annotated[
