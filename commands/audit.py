@@ -73,7 +73,49 @@ def plan(
         )
     for found in result.outlooks:
         _print_outlook(out, found, max_error)
+    _print_strata(out, result)
     _print_what_to_do(out, result)
+
+
+def _print_strata(out: "Output", result: "AuditPlan") -> None:
+    if not result.strata:
+        return
+    columns = (
+        "stratum",
+        "confidence",
+        "pairs",
+        "queries",
+        "blind reviews",
+        "wrong",
+        "error rate in %",
+        "reviews to draw",
+    )
+    rows: list[tuple[object, ...]] = [
+        (
+            GROUP_NAMES[s.group] if s.group else "without label",
+            "any" if not s.least and s.below is None else f"{s.least:g}" + (f" to {s.below:g}" if s.below else " up"),
+            s.pairs,
+            s.queries,
+            s.reviewed,
+            s.wrong,
+            "-" if s.low is None or s.high is None else f"{100 * s.low:.0f}-{100 * s.high:.0f}",
+            round(s.reviews),
+        )
+        for s in result.strata
+    ]
+    pairs, reviewed, wrong = (
+        sum(n) for n in zip(*((s.pairs, s.reviewed, s.wrong) for s in result.strata), strict=True)
+    )
+    rows.append(("all", "", pairs, None, reviewed, wrong, "", sum(draw.size for draw in result.draws)))
+    out.table("Pairs that may be drawn, and what is known of them", columns, rows)
+    for draw in result.draws:
+        about = GROUP_NAMES[draw.group] if draw.group else "all"
+        sure = f" with confidence {draw.min_confidence:g} or more" if draw.min_confidence else ""
+        kind = "Pilot" if draw.pilot else "Audit"
+        out.line(
+            f"{kind} of {about}{sure}: {draw.size} reviews, drawn at random from {draw.pairs:,} pairs of"
+            f" {draw.queries:,} queries; how they fall on the strata is left to chance, about as the table says"
+        )
 
 
 def _print_outlook(out: "Output", found: "Outlook", max_error: float) -> None:
@@ -102,11 +144,9 @@ def _print_outlook(out: "Output", found: "Outlook", max_error: float) -> None:
 
 
 def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
-    from labeling.audit_plan import PILOT
-
     policy = result.policy
     shown = " --include-shown" if result.include_shown else ""
-    worthwhile = [found.best for found in result.outlooks if found.worthwhile]
+    audits = [draw for draw in result.draws if not draw.pilot]
     if result.waiting:
         out.line(f"{result.waiting} pairs that were drawn wait for a blind answer: those first.")
         out.next(f"uncited review push --policy {policy}", f"uncited review pull --policy {policy}")
@@ -114,21 +154,23 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
         for group, more in result.extensions.items():
             out.line(f"{more} more reviews of {GROUP_NAMES[group]} would do, if errors turn up as they did so far.")
             out.next(f"uncited audit extend --policy {policy} --group {group} --size {more}")
-    elif worthwhile:
-        for region in worthwhile:
-            sure = f" --min-confidence {region.min_confidence:g}" if region.min_confidence else ""
-            out.next(f"uncited audit draw --policy {policy} --group {region.group}{sure} --size {region.draw}{shown}")
+    elif audits:
+        for draw in audits:
+            sure = f" --min-confidence {draw.min_confidence:g}" if draw.min_confidence else ""
+            out.next(f"uncited audit draw --policy {policy} --group {draw.group}{sure} --size {draw.size}{shown}")
     elif result.outlooks:
         out.line("No audit is worth while: review by hand what helps most, or take a better judge.")
         out.next(f"uncited review push --policy {policy}")
-    elif result.drawable >= PILOT:
-        out.line(f"A pilot of {PILOT} pairs shows whether the judge is worth an audit, and which of its labels.")
+    elif result.draws:
+        size = result.draws[0].size
+        out.line(f"A pilot of {size} pairs shows whether the judge is worth an audit, and which of its labels.")
         if result.draw is not None:
             out.line(
                 f"Without one, an audit of {result.draw} of the {result.drawable} pairs that may be drawn will very"
-                f" likely do, if the judge makes no errors: uncited audit draw --policy {policy} --size {result.draw}"
+                " likely do, if the judge makes no errors:"
+                f" uncited audit draw --policy {policy} --size {result.draw}{shown}"
             )
-        out.next(f"uncited audit pilot --policy {policy} --size {PILOT}{shown}")
+        out.next(f"uncited audit pilot --policy {policy} --size {size}{shown}")
     elif result.needs:
         out.line(f"No audit is worth while: only {result.drawable} pairs may be drawn.")
     else:

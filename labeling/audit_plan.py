@@ -7,10 +7,11 @@ from typing import NamedTuple, get_args
 
 from labeling.audit_regions import Outlook, outlook
 from labeling.audit_sample import observed_rate, sample_of
+from labeling.audit_strata import KnownStratum, PlannedDraw, known_strata, planned_draw
 from labeling.bounds import spent
 from labeling.certify import CONFIDENCE, MAX_ERROR, check_goal, extensions, outside
 from labeling.sequential_bounds import reviews_needed
-from store.audit_draws import Drawable, drawable_pairs
+from store.audit_draws import Drawable, drawable_pairs, drawn_from
 from store.audits import Audit, Group, audits_by_group, questions_asked, sample_of_all
 from store.database import Store
 from store.errors import UsageError
@@ -48,7 +49,8 @@ class AuditPlan:
     group; they are empty before there is one. `outside` counts the judged pairs that no audit says anything about,
     `waiting` those that were drawn and that nobody has answered yet, `synthetic` those that may be drawn and whose
     question a model wrote. `extensions` tells by how many pairs to extend the newest audit of a group, where that is
-    what `certify` would advise.
+    what `certify` would advise. `draws` are the audits, or the pilot, that should be drawn now; none where answers or
+    an extension come first, or where no audit is worth while. `strata` tell what is known, and how the draws fall.
     """
 
     policy: str
@@ -64,6 +66,8 @@ class AuditPlan:
     waiting: int
     synthetic: int
     extensions: Mapping[Group, int]
+    draws: tuple[PlannedDraw, ...]
+    strata: tuple[KnownStratum, ...]
 
 
 def plan_audit(
@@ -100,12 +104,12 @@ def plan_audit(
     sample = [pair for pair in everything.pairs if pair.sampled]
     open_pairs = {p.pair_id for a in (*audits.values(), everything) for p in a.pairs if p.sampled and not p.reviewed}
     unanswered = drawable_pairs(store, policy)
-    unseen = [pair for pair in unanswered if not pair.shown]
+    unseen = drawn_from(unanswered, None, 0.0, include_shown=False)
     include_shown = 2 * len(unseen) < len(unanswered)
     drawable = unanswered if include_shown else unseen
     needs: list[Need] = []
     outlooks: list[Outlook] = []
-    draws: list[int] = []
+    sizes: list[int] = []
     levels: list[float] = []
     for group in get_args(Group):
         levels.append(spent(1 - confidence, questions_asked(store, policy, group) + 1))
@@ -115,7 +119,9 @@ def plan_audit(
             found = {n.pairs: n for n in _needs(audits[group], group, max_error, levels[-1], expected) if n.pairs}
             needs += found.values()
             whole = next(reversed(found.values()), None)
-            draws += [] if whole is None else _draw(whole, drawable)
+            sizes += [] if whole is None else _draw(whole, drawable)
+    more = extensions(store, policy, audits, resolution, max_error, confidence)
+    draws = () if open_pairs or more else _worth_drawing(outlooks, drawable)
     return AuditPlan(
         policy=policy.name,
         max_error=max_error,
@@ -123,13 +129,26 @@ def plan_audit(
         unknown=reviews_needed(max_error, alpha=min(levels), expected=expected or 0.0),
         needs=tuple(needs),
         outlooks=tuple(outlooks),
-        draw=max(draws, default=None),
+        draw=max(sizes, default=None),
         drawable=len(drawable),
         include_shown=include_shown,
         outside=outside(audits),
         waiting=len(open_pairs),
         synthetic=sum(pair.synthetic for pair in drawable),
-        extensions=extensions(store, policy, audits, resolution, max_error, confidence),
+        extensions=more,
+        draws=draws,
+        strata=known_strata(drawable, (*audits.values(), everything), draws, confidence=confidence),
+    )
+
+
+def _worth_drawing(outlooks: Sequence[Outlook], drawable: Sequence[Drawable]) -> tuple[PlannedDraw, ...]:
+    """Return the audits that are worth while; before anything is known of the judge, a pilot."""
+    if not outlooks and len(drawable) >= PILOT:
+        return (planned_draw(drawable, PILOT, group=None, min_confidence=0.0, pilot=True),)
+    return tuple(
+        planned_draw(drawable, found.best.draw, group=found.group, min_confidence=found.best.min_confidence)
+        for found in outlooks
+        if found.worthwhile
     )
 
 

@@ -6,7 +6,7 @@ of the judge on; nothing that was read before its draw can make its sample any b
 """
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ class Drawable(NamedTuple):
     """
 
     pair_id: str
+    anchor_id: str
     group: Group | None
     confidence: float | None
     shown: bool
@@ -60,7 +61,7 @@ def drawable_pairs(store: Store, policy: Policy) -> list[Drawable]:
     """Return the candidate pairs that nobody has answered, ordered by id; near-repeats of cited chunks excepted."""
     found = store.rows(
         """
-        SELECT pair_id, judged.label, judged.confidence, proposed,
+        SELECT pair_id, anchor_id, judged.label, judged.confidence, proposed,
                coalesce(stream, '') <> 'audit' AND pair_id IN (SELECT pair_id FROM review_records) AS shown,
                anchor_id IN (SELECT anchor_id FROM synthetic_anchors) AS synthetic
         FROM candidate_pairs
@@ -75,12 +76,26 @@ def drawable_pairs(store: Store, policy: Policy) -> list[Drawable]:
     return [
         Drawable(
             pair_id=str(row["pair_id"]),
+            anchor_id=str(row["anchor_id"]),
             group=group_of(policy, row["label"], str(row["proposed"])),  # type: ignore[arg-type]
             confidence=row["confidence"],  # type: ignore[arg-type]
             shown=bool(row["shown"]),
             synthetic=bool(row["synthetic"]),
         )
         for row in found
+    ]
+
+
+def drawn_from(
+    pairs: Iterable[Drawable], group: Group | None, min_confidence: float, *, include_shown: bool = True
+) -> list[Drawable]:
+    """Return those of the pairs from which an audit of a group (None: all) from a confidence on is drawn."""
+    return [
+        pair
+        for pair in pairs
+        if (group is None or pair.group == group)
+        and (not min_confidence or (pair.confidence or 0) >= min_confidence)
+        and (include_shown or not pair.shown)
     ]
 
 
@@ -112,12 +127,9 @@ def draw_audit(
     """
     if size < 1:
         raise UsageError(f"a sample of {size} pairs says nothing: at least 1")
-    inside = [
-        pair
-        for pair in drawable_pairs(store, policy)
-        if (group is None or pair.group == group) and (not min_confidence or (pair.confidence or 0) >= min_confidence)
-    ]
-    shown = {pair.pair_id: pair.shown for pair in inside if include_shown or not pair.shown}
+    inside = drawn_from(drawable_pairs(store, policy), group, min_confidence)
+    frame = drawn_from(inside, group, min_confidence, include_shown=include_shown)
+    shown = {pair.pair_id: pair.shown for pair in frame}
     if len(shown) < size:
         raise _too_few(policy, size, len(shown), len(inside))
     seed = secrets.token_hex(16)
