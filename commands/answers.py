@@ -54,7 +54,7 @@ def answers(
 
     wanted = metrics_named([name.strip() for name in metrics.split(",") if name.strip()])
     given = {"model": llm, "base_url": base_url, "concurrency": concurrency}
-    plan = _plan(workspace, policy, build_id, model, kind, base_model, wanted, given)
+    plan = _plan(workspace, policy, build_id, model, kind, base_model, wanted, given, dry_run=dry_run)
     version = check_ragas()
     out = Output(as_json=json, quiet=quiet)
     with out.progress() as bar:
@@ -190,6 +190,8 @@ def _plan(
     base_model: str,
     metrics: "Sequence[AnswerMetric]",
     given: "Mapping[str, object]",
+    *,
+    dry_run: bool,
 ) -> _Plan:
     """Find what the options name; errors come before anything long."""
     from labeling.completions import asked_model
@@ -204,7 +206,7 @@ def _plan(
             raise MissingError(f"no model at {tuned}", hint=f"uncited train --policy {policy} --kind {kind}")
         settings = session.workspace.settings
         named = settings.answers.model_copy(update={key: value for key, value in given.items() if value is not None})
-        asked = asked_model(named, settings.judge, settings.prices, section="answers")
+        asked = asked_model(named, settings.judge, settings.prices, section="answers", estimate=dry_run)
         test = read_held_out(session.store, build)
         references = logged_answers(session.store, build.build_id)
     base = line_up(tuned, base_model=base_model)["base"]

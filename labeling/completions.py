@@ -18,7 +18,7 @@ from labeling.budget import Budget, most_it_can_cost, no_price
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.dry_run import CHARACTERS_A_TOKEN
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
-from labeling.judges import endpoint_url, with_judges_model
+from labeling.judges import OPENAI_URL, endpoint_url, with_judges_model
 from labeling.prompts import Message
 from labeling.stopping import ending_on_signals
 from store.completions import Ask, Completion, CompletionFile, NoAnswer, Prompt
@@ -97,9 +97,16 @@ class Estimate:
 
 
 def asked_model(
-    settings: WriterSettings, judge: JudgeSettings, prices: Mapping[str, Price], *, section: str
+    settings: WriterSettings,
+    judge: JudgeSettings,
+    prices: Mapping[str, Price],
+    *,
+    section: str,
+    estimate: bool = False,
 ) -> AskedModel:
     """Return who is asked, with what a section of `uncited.toml` leaves open taken from the judge; nothing is sent.
+
+    An `estimate` takes no key.
 
     Raises:
         UsageError: no model is named, or the address is none.
@@ -108,7 +115,7 @@ def asked_model(
     settings = with_judges_model(settings, judge)
     if not settings.model:
         raise UsageError(f"no model to ask: set model in [{section}] of uncited.toml, or give --llm")
-    base_url = endpoint_url(settings.base_url, settings.api_key_env)
+    base_url = endpoint_url(settings.base_url, settings.api_key_env) or (OPENAI_URL if estimate else None)
     if base_url is None:
         raise MissingError(
             f"nobody to ask: set {settings.api_key_env} in the environment, or name an OpenAI-compatible endpoint with"

@@ -478,6 +478,7 @@ def test_errors_say_what_to_do(workspace: Path, made: Path, judge_stub: Serving,
     words = ("answers", "--policy", "answers", "-w", workspace)
     assert "no model to ask" in invoke(*words, status=2)[1]
     assert "OPENAI_API_KEY" in invoke(*words, "--llm", "m", status=4)[1]
+    assert "Would be asked" in invoke(*words, "--llm", "m", "--dry-run")[0], "what it would cost needs no key"
     refusing = judge_stub(lambda call: failing(401))
     settings(workspace, refusing.url)
     assert "refused the key" in invoke(*words, status=6)[1]

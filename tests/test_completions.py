@@ -212,6 +212,7 @@ def test_whom_to_ask_is_the_judge_where_nobody_else_is_named(monkeypatch: pytest
         asked_model(AnswerSettings(), JudgeSettings(), {}, section="answers")
     with pytest.raises(MissingError, match="OPENAI_API_KEY"):
         asked_model(AnswerSettings(model="m"), JudgeSettings(), {}, section="answers")
+    assert asked_model(AnswerSettings(model="m"), JudgeSettings(), {}, section="answers", estimate=True).model == "m"
 
 
 def test_an_estimate_counts_what_is_not_known_and_sends_nothing(store: Store, judge_stub: Serving, file: Path) -> None:
