@@ -1,6 +1,7 @@
 """What forgetting would take away: a person's or a document's text in every table, or a reviewer's name."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -157,13 +158,21 @@ _LINES = f"""
 def _outputs(store: Store, builds: Sequence[str]) -> tuple[str, ...]:
     rows = store.rows(
         """
-        SELECT kind || ' ' || path AS found FROM build_outputs
+        SELECT DISTINCT kind, path FROM build_outputs
         WHERE build_id IN (SELECT unnest($builds))
-           OR build_id IN (SELECT build_id FROM removed_build_labels SEMI JOIN gone_pairs USING (pair_id)) ORDER BY 1
+           OR build_id IN (SELECT build_id FROM removed_build_labels SEMI JOIN gone_pairs USING (pair_id)) ORDER BY ALL
         """,
         {"builds": list(builds)},
     )
-    return tuple(str(row["found"]) for row in rows)
+    return _named_outputs(rows)
+
+
+def _named_outputs(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """Name kind and path of each; what failed or was moved is not where it was to be, and may be elsewhere."""
+    return tuple(
+        f"{row['kind']} {row['path']}" + ("" if os.path.lexists(str(row["path"])) else " (not there now)")
+        for row in rows
+    )
 
 
 def _left(store: Store, texts: Sequence[str]) -> list[str]:
@@ -231,12 +240,12 @@ def _outputs_of_reviewer(store: Store, builds: Sequence[str]) -> tuple[str, ...]
     """Manifests name the reviewers of a build; the weights of a model do not."""
     rows = store.rows(
         """
-        SELECT kind || ' ' || path AS found FROM build_outputs
-        WHERE build_id IN (SELECT unnest($builds)) AND kind = 'export' ORDER BY 1
+        SELECT DISTINCT kind, path FROM build_outputs
+        WHERE build_id IN (SELECT unnest($builds)) AND kind = 'export' ORDER BY ALL
         """,
         {"builds": list(builds)},
     )
-    return tuple(str(row["found"]) for row in rows)
+    return _named_outputs(rows)
 
 
 def _reviewers_of_builds(store: Store) -> dict[str, Mapping[str, int]]:

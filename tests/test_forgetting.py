@@ -16,7 +16,7 @@ from labeling.review import submit_reviews
 from labeling.review_push import push_reviews
 from mining.candidates import mine
 from mining.import_log import import_files
-from store.builds import build_triplets, list_builds
+from store.builds import build_triplets, list_builds, note_output
 from store.database import Store
 from store.embeddings import embedded
 from store.erasure import erase, erasure_pending
@@ -254,6 +254,15 @@ class TestOnce:
         assert traces(root, *PRIVATE) == set()
         again = run("forget", "--query-id", "zoe-quimby-17", "--dry-run", cwd=root).stdout
         assert "was forgotten before" in again
+
+    def test_a_model_that_is_not_where_it_was_to_be_is_marked(self, root: Path) -> None:
+        with Store(root / "uncited.duckdb") as store:
+            built = list_builds(store)[0].build_id
+            for folder in (root, root / "models" / "failed"):
+                note_output(store, built, "model", folder)
+            outputs = plan(store, Request("query-id", "zoe-quimby-17")).outputs
+        assert f"model {root}" in outputs
+        assert f"model {root}/models/failed (not there now)" in outputs
 
     def test_what_has_no_such_name_is_said(self, root: Path) -> None:
         for option in ("--query-id", "--chunk-id", "--reviewer"):
