@@ -112,7 +112,7 @@ def _with_interval(value: float, drawn: "Array", queries: int, undefined: str, c
     if math.isnan(value):
         return Estimate(None, reason=undefined)
     if queries < MIN_QUERIES:
-        return Estimate(value, reason=f"{queries} queries are too few for an interval")
+        return Estimate(value, reason=f"{queries} quer{'y is' if queries == 1 else 'ies are'} too few for an interval")
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < (1 - _UNDEFINED) * len(drawn):
         return Estimate(value, reason="too few answers differ for an interval")

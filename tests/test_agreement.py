@@ -242,6 +242,8 @@ def test_few_queries_give_values_and_no_intervals() -> None:
     assert found.value is not None
     assert found.low is None
     assert found.reason == "4 queries are too few for an interval"
+    of_one = _measure([("q", *row) for _, *row in rows]).coefficients["raw agreement"]
+    assert of_one.reason == "1 query is too few for an interval"
 
 
 def test_cohens_kappa_is_of_two() -> None:

@@ -198,6 +198,13 @@ def test_the_files_of_a_beir_folder_may_be_gzip(store: Store, tmp_path: Path) ->
     assert import_files(store, [folder]).interactions == 2
 
 
+def test_queries_that_are_none_are_said_to_be(store: Store, tmp_path: Path) -> None:
+    folder = _beir(tmp_path / "scifact")
+    (folder / "queries.jsonl").write_text("")
+    with pytest.raises(InvalidDataError, match=r"queries\.jsonl holds no query"):
+        import_files(store, [folder])
+
+
 def test_a_trec_run_takes_queries_and_texts_from_other_files(store: Store, tmp_path: Path) -> None:
     run = write_text(tmp_path / "run.trec", RUN)
     topics = write_text(tmp_path / "topics.tsv", "".join(f"{q['_id']}\t{q['text']}\n" for q in QUERIES))

@@ -233,11 +233,13 @@ def load_queries(log: LogFile, given: Given) -> None:
     """Hold the texts of queries in memory.
 
     Raises:
-        InvalidDataError: a line is wrong, or one id has two texts.
+        InvalidDataError: a line is wrong, one id has two texts, or there is no query.
     """
     for line, query_id, query in _queries(log):
         if given.queries.setdefault(query_id, query) != query:
             raise InvalidDataError(f'{log.name}:{line}: query "{query_id}" had another text before')
+    if not given.queries:
+        raise InvalidDataError(f"{log.name} holds no query")
 
 
 def _queries(log: LogFile) -> Iterator[tuple[int, str, str]]:
