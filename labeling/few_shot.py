@@ -32,6 +32,7 @@ from store.text import NEAR_QUERY, Shingles, normalised, overlap, query_trigrams
 
 if TYPE_CHECKING:
     import numpy as np
+    from sentence_transformers import SentenceTransformer
 
 _LONGEST = 1500  # characters of a chunk that is shown; cut short, it might lose what its label rests on
 
@@ -178,7 +179,17 @@ def _trigrams(anchors: Iterable[str]) -> dict[str, Shingles]:
 
 def _embedded(store: Store, rule_model: str, model: str, texts: Sequence[str]) -> "dict[str, np.ndarray]":
     """Map queries to vectors of unit length; the model is loaded only for those that were never embedded."""
-    loaded = functools.cache(lambda: load_model(model))
+
+    @functools.cache
+    def loaded() -> "SentenceTransformer":
+        try:
+            return load_model(model)
+        except MissingError as error:
+            raise MissingError(
+                f"{error.message}; it finds the examples, and similarity_model in the [review] table of uncited.toml"
+                " may name another",
+                hint=error.hint,
+            ) from error
 
     def encode(batch: list[str]) -> "np.ndarray":
         vectors: np.ndarray = loaded().encode_query(batch, normalize_embeddings=True, show_progress_bar=False)

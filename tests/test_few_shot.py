@@ -155,6 +155,11 @@ def test_too_few_reviews_give_no_examples_and_say_why(store: Store, minilm: str)
         freeze_examples(store, stored, 4, model=minilm)
 
 
+def test_a_model_that_is_not_there_is_named_with_the_setting_that_names_it(store: Store, policy: Policy) -> None:
+    with pytest.raises(MissingError, match=r"no/such-model.*similarity_model in the \[review\] table"):
+        freeze_examples(store, policy, 4, model="no/such-model")
+
+
 def judge_that_learns(call: Call) -> Response:
     """Lenient: says yes to everything, unless it is shown how people judge; about cats it never learns."""
     user = call.body["messages"][-1]["content"]
