@@ -159,6 +159,7 @@ def _print_reviewers(out: "Output", result: "Suspicious") -> None:
             f" pairs, and they with each other on {_share(far.first)} of {far.first_of:,} ({_difference(far)})"
         )
         _print_pairs(out, "alone with an answer on", named.pairs)
+    if result.far:
         out.next(f"uncited review agreement --policy {result.policy}")
     for found in result.quick:
         out.line(
@@ -167,6 +168,7 @@ def _print_reviewers(out: "Output", result: "Suspicious") -> None:
             f" minute (at least {percent(found.low)} are so quick; {percent(TOLERATED)} would pass)"
         )
         _print_pairs(out, "too quick on", found.pairs)
+    if result.quick:
         out.note("To have somebody else answer them too: overlap in the [review] table of uncited.toml, and push")
         out.next(f"uncited review push --policy {result.policy}")
     for named in result.swayed:
@@ -177,6 +179,7 @@ def _print_reviewers(out: "Output", result: "Suspicious") -> None:
             f" {sway.second_of:,} ({_difference(sway)})"
         )
         _print_pairs(out, "followed on", named.pairs)
+    if result.swayed:
         out.next(f"uncited audit plan --policy {result.policy}")
 
 

@@ -1,15 +1,18 @@
 """Suspicious reviews: planted ones are found, and honest reviewers are named no more often than stated."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from commands.spending import _print_reviewers
 from labeling.reading_time import WORDS_A_MINUTE, WORDS_READ, pace
 from labeling.reviewer_tests import EVERYBODY, Suggested, Vote, far_from_others, swayed
 from labeling.suspicious import ALPHA, suspicious_reviews
+from printing import Output
 from store.database import Store
 from store.given_answers import GivenAnswer
 from store.policies import Policy, add_policy
@@ -285,7 +288,7 @@ def test_planted_reviewers_are_found_in_a_store_and_two_looks_see_the_same(store
     assert suspicious_reviews(store, policy) == found
 
 
-def test_the_command_says_what_was_measured_and_what_to_do(tmp_path: Path) -> None:
+def test_the_command_says_what_was_measured_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("init", "w", cwd=tmp_path)
     with Store(tmp_path / "w" / "uncited.duckdb") as store:
         policy, _ = add_policy(store, POLICY)
@@ -313,5 +316,9 @@ def test_the_command_says_what_was_measured_and_what_to_do(tmp_path: Path) -> No
     assert "Next: uncited lineage pair_" in found.stderr
     assert "answers of 1 reviewer;" in found.stderr
     assert "0 reviewers compared with the others (it takes three" in found.stderr
+    with Store(tmp_path / "w" / "uncited.duckdb") as store:
+        result = suspicious_reviews(store, policy)
+    _print_reviewers(Output(as_json=False, quiet=False), replace(result, quick=(*result.quick, *result.quick)))
+    assert capsys.readouterr().err.count("Next: uncited review push") == 1, "what comes next is the same for both"
     document = from_json("review", "suspicious", "--policy", "answers", cwd=tmp_path / "w")
     assert [len(document[kind]) for kind in ("contradictions", "quick", "far", "swayed")] == [3, 1, 0, 0]
