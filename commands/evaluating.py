@@ -119,7 +119,8 @@ def gate(
         held_out = read_held_out(session.store, chosen, by=by)
     if not other:
         raise UsageError(
-            f"no model to beat: uncited.toml names none in use under {policy}", hint="--against FOLDER_OR_NAME"
+            f"no model to beat: deployed in [evaluate] of uncited.toml names none for {policy}",
+            hint=f"uncited gate --policy {policy} --against FOLDER_OR_NAME",
         )
     name = other if other != TUNED else f"./{other}"  # a folder may have that name
     seeds = _checked(tuned, runs)

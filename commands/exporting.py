@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from commands.session import HERE, BuildOption, JsonOption, QuietOption, WorkspaceOption, opened
-from store.errors import InvalidDataError, UsageError
+from store.errors import InvalidDataError, MissingError, UsageError
 from train.exports import FormatName
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def _verify(folder: Path, *, as_json: bool, quiet: bool) -> None:
     from printing import Output, relative
     from train.exports.manifest import verify
 
+    if not folder.is_dir():
+        raise MissingError(f"there is no folder {folder}", hint="uncited export --policy NAME --out DIR")
     found = verify(folder)
     if not found.holds:
         wrong = {"changed": found.changed, "missing": found.missing, "not in the manifest": found.extra}

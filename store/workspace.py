@@ -265,10 +265,13 @@ def open_workspace(root: Path) -> Workspace:
     """Open the workspace in the folder `root`.
 
     Raises:
+        UsageError: `root` is a file.
         MissingError: `root` is no workspace.
         InvalidDataError: `uncited.toml` cannot be read; every wrong entry is named.
     """
     file = root / SETTINGS_FILE
+    if root.is_file():
+        raise UsageError(f"{root} is a file, and a workspace is a folder", hint="uncited init FOLDER")
     if not file.is_file():
         raise MissingError(
             f"{root} is not an uncited workspace (it has no {SETTINGS_FILE})",

@@ -157,6 +157,9 @@ def test_init_twice_changes_nothing_and_a_file_in_its_place_is_named(tmp_path: P
     assert (tmp_path / "w" / "uncited.toml").read_text() == "[judge]\nmodel = 'm'\n"
     (tmp_path / "file").write_text("")
     assert "cannot make a workspace in file" in run("init", "file", cwd=tmp_path, status=2).stderr
+    refused = run("status", "-w", "file", cwd=tmp_path, status=2).stderr
+    assert "file is a file, and a workspace is a folder" in refused
+    assert "Try:   uncited init FOLDER" in refused
 
 
 def test_outside_a_workspace_the_next_command_is_named(tmp_path: Path) -> None:

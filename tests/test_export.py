@@ -282,6 +282,7 @@ def test_an_export_is_checked_against_its_manifest(built: Path) -> None:
     (built / "out" / "manifest.json").write_text('{"files": 3}')
     assert "is not what an export writes" in run("export", "--verify", "out", cwd=built, status=5).stderr
     assert "is no export" in run("export", "--verify", "policies", cwd=built, status=4).stderr
+    assert "there is no folder nope" in run("export", "--verify", "nope", cwd=built, status=4).stderr
 
 
 def test_what_cannot_be_written_is_said_and_nothing_is_left(built: Path) -> None:

@@ -173,6 +173,8 @@ def test_the_commands_compare_keep_and_decide(tmp_path: Path, minilm: str) -> No
     closed = run("gate", "-p", "answers", "--against", folder, cwd=tmp_path, status=3)
     assert "FAILS  gain above zero" in closed.stdout
     assert "The gate is closed." in closed.stdout
+    alone = run("gate", "-p", "answers", cwd=tmp_path, status=2).stderr
+    assert "Try:   uncited gate --policy answers --against FOLDER_OR_NAME" in alone
     (tmp_path / "uncited.toml").write_text(f'[evaluate]\ndeployed = {{ answers = "{minilm}" }}\n')
     opened = run("gate", "-p", "answers", "--min-gain", "0.1", cwd=tmp_path)
     assert f"nDCG@10 against {minilm}" in opened.stdout
