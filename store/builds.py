@@ -125,12 +125,15 @@ def _of_build(build_id: str, rows: pa.Table) -> pa.Table:
 
 
 def get_build(store: Store, build_id: str) -> Build:
-    """Return a build by its id or an unambiguous beginning of it.
+    """Return a build by its id or an unambiguous beginning of it, which may lack `build_` as in names of folders.
 
     Raises:
         MissingError: no build, or more than one, begins so.
     """
-    rows = store.rows("FROM builds WHERE starts_with(build_id, ?) ORDER BY build_id", [build_id])
+    rows = store.rows(
+        "FROM builds WHERE starts_with(build_id, $id) OR starts_with(build_id, 'build_' || $id) ORDER BY build_id",
+        {"id": build_id},
+    )
     if len(rows) != 1:
         found = "no build" if not rows else f"{len(rows)} builds"
         names = [build.build_id for build in list_builds(store)[:_NAMED]]
