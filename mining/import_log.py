@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRAME = "DataFrame"
+_DATABASE_MIB = 1024  # by then what it keeps in memory no longer makes an import faster
 
 
 def import_files(
@@ -175,7 +176,12 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
     look = job.dry_run or kind != NATIVE.name
     cited = _how(job, reading)
     total = Added(0, 0, 0, 0)
-    with contextlib.suppress(_DryRunEnds), store.transaction(), rejected_lines(rejects, reading.name) as reject:
+    with (
+        contextlib.suppress(_DryRunEnds),
+        store.within_memory(_DATABASE_MIB),
+        store.transaction(),
+        rejected_lines(rejects, reading.name) as reject,
+    ):
         lines = _lines(job, reading, corpus, cited)
         with read_batches(lines, reading.size, corpus, look=look) as batches:
             for batch in batches:

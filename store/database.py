@@ -97,6 +97,18 @@ class Store:
         finally:
             self._in_transaction = False
 
+    @contextlib.contextmanager
+    def within_memory(self, mebibytes: int) -> Iterator[None]:
+        """Let DuckDB hold no more than that in memory while the block runs; what is beyond it waits on disk.
+
+        By itself it keeps what it has read and written until 80 % of the machine's memory is full.
+        """
+        self.execute(f"SET memory_limit = '{mebibytes} MiB'")
+        try:
+            yield
+        finally:
+            self.execute("RESET memory_limit")
+
     def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> None:
         """Run a statement whose result nobody reads."""
         self.connection.execute(sql, parameters).fetchall()
