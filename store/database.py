@@ -17,6 +17,7 @@ from store.migrations import migrate
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "write_buffer_row_group_count": 1,  # 5 by default, which is half a gigabyte of texts
 }
 
 
@@ -97,17 +98,17 @@ class Store:
         finally:
             self._in_transaction = False
 
-    @contextlib.contextmanager
-    def within_memory(self, mebibytes: int) -> Iterator[None]:
-        """Let DuckDB hold no more than that in memory while the block runs; what is beyond it waits on disk.
+    def let_go_of_memory(self, keep_mib: int) -> None:
+        """Have DuckDB drop what it holds in memory beyond `keep_mib`, where it does not need it just now.
 
-        By itself it keeps what it has read and written until 80 % of the machine's memory is full.
+        By itself it keeps what it has read and written until 80 % of the machine's memory is full. A lasting limit
+        would be simpler, and fail where a few texts are larger than it.
         """
-        self.execute(f"SET memory_limit = '{mebibytes} MiB'")
-        try:
-            yield
-        finally:
-            self.execute("RESET memory_limit")
+        beside = self.connection.cursor()  # what fails there leaves the transaction here as it is
+        with contextlib.suppress(duckdb.OutOfMemoryException):
+            beside.execute(f"SET memory_limit = '{keep_mib} MiB'")
+        beside.execute("RESET memory_limit")
+        beside.close()
 
     def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> None:
         """Run a statement whose result nobody reads."""

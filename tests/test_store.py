@@ -211,6 +211,17 @@ def test_a_statement_that_fails_rolls_back_and_leaves_the_store_usable(store: St
     assert store.insert("anchors", _anchors("a")) == 1
 
 
+@pytest.mark.parametrize("keep_mib", [0, 64], ids=["less than it can", "what it can"])
+def test_letting_go_of_memory_leaves_the_transaction_and_the_limit_as_they_are(store: Store, keep_mib: int) -> None:
+    limit = store.scalar("SELECT current_setting('memory_limit')")
+    with store.transaction():
+        store.execute("CREATE TABLE texts AS SELECT repeat(range::VARCHAR, 20000) AS text FROM range(2000)")
+        store.let_go_of_memory(keep_mib)
+        assert store.count("SELECT count(DISTINCT text) FROM texts") == 2000
+    assert store.count("SELECT count(DISTINCT text) FROM texts") == 2000
+    assert store.scalar("SELECT current_setting('memory_limit')") == limit
+
+
 def test_insert_leaves_known_rows_and_says_how_many_were_new(store: Store) -> None:
     assert store.insert("anchors", _anchors("a", "b", text="first")) == 2
     assert store.insert("anchors", _anchors("b", "c", text="second")) == 1
