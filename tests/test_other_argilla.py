@@ -114,7 +114,7 @@ class TestStatus:
 
     def test_it_says_where_nothing_runs_and_what_to_run(self, workspace: Path) -> None:
         done = run("argilla", "status", cwd=workspace)
-        assert done.stdout == "not running\n"
+        assert done.stdout == "Not running\n"
         assert "Next: uncited argilla up" in done.stderr
         assert from_json("argilla", "status", cwd=workspace)["argilla"] is None
 
