@@ -1,8 +1,8 @@
 # Two targets do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-# One process a core; the tests of a file share what they set up, such as a server.
-PYTEST := $(BIN)/pytest -n logical --dist loadfile
+# A process a core and one more, as many tests wait for a server; those of a file share what they set up.
+PYTEST := $(BIN)/pytest -n $(shell expr $$(nproc) + 1) --dist loadfile
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 

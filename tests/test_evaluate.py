@@ -331,6 +331,7 @@ def test_what_can_be_learned_is_found_to_be_a_gain(store: Store, minilm: str, tm
     assert found.human_share == 1
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_to_learn_nothing_is_claimed(store: Store, minilm: str, tmp_path: Path) -> None:
     moods(store, shuffled=True)
     found, verdicts = tuned(store, minilm, tmp_path / "model")

@@ -104,6 +104,7 @@ def test_a_run_is_recorded_repeatable_and_not_repeated(
     assert not any(text in card for column in SPLIT.labels.select(["anchor", "chunk"]) for text in column.to_pylist())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_as_if_undisturbed(
     minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

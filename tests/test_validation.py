@@ -64,6 +64,7 @@ def test_the_best_weights_are_kept_and_the_run_says_what_validation_said(minilm:
     assert sorted(path.name for path in (tmp_path / "model").glob("*") if path.name.startswith(("eval", "check"))) == []
 
 
+@pytest.mark.slow
 def test_few_queries_choose_by_their_loss_and_patience_ends_a_run_that_gets_worse(minilm: str, tmp_path: Path) -> None:
     recipe = Recipe(
         base_model=minilm, batch_size=4, epochs=2, learning_rate=5e-2, validation_share=0.15, patience=1, seed=0
