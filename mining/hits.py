@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     # Scores of some anchors (rows) for some chunks (columns), float32; -inf where a chunk is out of the question.
     Score = Callable[[slice, slice], np.ndarray]
 
-_SCORES_HELD = 16_000_000  # of one block, 4 bytes each
+_SCORES_HELD = 8_000_000  # of one block, 4 bytes each
 _ANCHORS_AT_A_TIME = 256
 _GROUP = 64  # neighbouring chunks whose highest score is looked at first
 

@@ -17,6 +17,7 @@ from store.migrations import migrate
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "checkpoint_threshold": "256MB",  # 16 by default; each one writes the last 120,000 rows of a table once more
     "write_buffer_row_group_count": 1,  # 5 by default, which is half a gigabyte of texts
 }
 
@@ -104,11 +105,10 @@ class Store:
         By itself it keeps what it has read and written until 80 % of the machine's memory is full. A lasting limit
         would be simpler, and fail where a few texts are larger than it.
         """
-        beside = self.connection.cursor()  # what fails there leaves the transaction here as it is
-        with contextlib.suppress(duckdb.OutOfMemoryException):
-            beside.execute(f"SET memory_limit = '{keep_mib} MiB'")
-        beside.execute("RESET memory_limit")
-        beside.close()
+        with self.connection.cursor() as beside:  # what fails there leaves the transaction here as it is
+            with contextlib.suppress(duckdb.OutOfMemoryException):
+                beside.execute(f"SET memory_limit = '{keep_mib} MiB'")
+            beside.execute("RESET memory_limit")
 
     def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> None:
         """Run a statement whose result nobody reads."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Encode = Callable[[list[str]], np.ndarray]
 
 _TEXTS_AT_A_TIME = 512  # handed to the encoder together
-_TEXTS_HELD = 16_384  # read from the store together
+_TEXTS_HELD = 8_192  # read from the store together
+_KEPT_MIB = 16  # by the database meanwhile: each embedding is written once and read once
 _SECONDS = 1.0  # a run that is stopped loses what was encoded since
 
 
@@ -181,6 +182,7 @@ def _put(store: Store, model: str, encoded: "Sequence[tuple[list[str], np.ndarra
         "embedding": pa.array(rows, pa.binary()),
     }
     store.insert("embeddings", pa.table(columns))
+    store.let_go_of_memory(_KEPT_MIB)
 
 
 def _stored(store: Store, ids: pa.Array | pa.ChunkedArray, model: str) -> "np.ndarray":
@@ -210,6 +212,7 @@ def _stored(store: Store, ids: pa.Array | pa.ChunkedArray, model: str) -> "np.nd
         if not matrix.size:
             matrix = np.empty((len(ids), vectors.shape[1]), np.float32)
         matrix[places[start : start + _TEXTS_HELD]] = vectors
+        store.let_go_of_memory(_KEPT_MIB)
     return matrix
 
 
