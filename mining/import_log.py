@@ -23,7 +23,7 @@ from mining.whole_corpus import add_corpus, store_corpus
 from store.database import Store
 from store.errors import InvalidDataError, UsageError
 from store.import_files import FileRead, note_files
-from store.interactions import Added, add_prepared, find_import, record_import
+from store.interactions import Added, adding, find_import, record_import
 from store.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -178,7 +178,10 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
     total = Added(0, 0, 0, 0)
     with contextlib.suppress(_DryRunEnds), store.transaction(), rejected_lines(rejects, reading.name) as reject:
         lines = _lines(job, reading, corpus, cited)
-        with read_batches(lines, reading.size, corpus, look=look) as batches:
+        with (
+            read_batches(lines, reading.size, corpus, look=look) as batches,
+            adding(store, reading.import_id) as add,
+        ):
             for batch in batches:
                 seen.add(batch.seen)
                 for line, problems in batch.bad:
@@ -187,8 +190,7 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
                         reject(line, problems)
                 # With nowhere to put bad lines the file is lost at the first one: the rest is only checked.
                 if reject or job.dry_run or not bad.count:
-                    added = add_prepared(store, batch.rows, import_id=reading.import_id)
-                    total = Added(*map(sum, zip(total, added, strict=True)))
+                    total = Added(*map(sum, zip(total, add(batch.rows), strict=True)))
                     store.let_go_of_memory(_KEPT_MIB)
         if job.dry_run:
             raise _DryRunEnds

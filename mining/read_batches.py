@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
 @contextlib.contextmanager
 def read_batches(lines: Iterable[Line], size: int, corpus: Corpus | None, *, look: bool) -> Generator[Iterable[Batch]]:
-    """Offer the batches of a log. Lines are read in a thread, or where they are many and hold all texts, in processes.
+    """Offer the batches of a log, made in a thread, and where lines are many and hold all texts, in processes.
 
     Args:
         lines: of the log.
@@ -80,8 +80,11 @@ def read_batches(lines: Iterable[Line], size: int, corpus: Corpus | None, *, loo
         with ahead(_batches(lines, corpus, look)) as batches:
             yield batches
         return
-    with in_processes(functools.partial(_batches_of, look), _stretches(lines), processes) as answers:
-        yield (batch for answer in answers for batch in answer)
+    with (
+        in_processes(functools.partial(_batches_of, look), _stretches(lines), processes) as answers,
+        ahead(batch for answer in answers for batch in answer) as batches,
+    ):
+        yield batches
 
 
 def _batches(lines: Iterable[Line], corpus: Corpus | None, look: bool) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from mining.corpus import corpus_entries
 from mining.log_errors import BadLines
 from mining.log_format import CorpusEntry
 from mining.log_lines import LogFile, opened
-from store.chunks import NamedChunk, add_chunks
+from store.chunks import NamedChunk, adding_chunks
 from store.database import Store
 from store.errors import InvalidDataError
 from store.progress import Progress, silent
@@ -46,9 +46,9 @@ def store_corpus(
     new = 0
     chunks = (NamedChunk(e.chunk_id, e.text, e.kind or "text", e.document, e.title) for e in entries)
     progress.start("reading the corpus", None)
-    with contextlib.suppress(_DryRunEnds), store.transaction():
+    with contextlib.suppress(_DryRunEnds), store.transaction(), adding_chunks(store) as add:
         while batch := list(islice(chunks, _CHUNKS_AT_A_TIME)):
-            new += add_chunks(store, batch)
+            new += add(batch)
             progress.advance(len(batch))
         if dry_run:
             raise _DryRunEnds

@@ -144,25 +144,26 @@ class Store:
         return value
 
     def insert(self, table: str, incoming: pa.Table, *, replace: bool = False) -> int:
-        """Add the rows of `incoming` to `table` by column name; return how many rows the table gained.
+        """Add the rows of `incoming` to `table` by column name; return how many were written.
 
         A row whose key is there already is left as it is, or with `replace` takes its place. Of rows of one call
         that share a key, the first wins (DuckDB's rule), so dedupe where that matters.
         """
-        before = self.count(f"SELECT count(*) FROM {table}")
-        if incoming.num_rows:
-            verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
-            columns = ", ".join(incoming.column_names)
-            # DuckDB finds `incoming` by the name of the variable. A view of it (`view_of`) would be kept in memory,
-            # rows and all, until the transaction ends.
-            self.connection.execute(f"{verb} INTO {table} ({columns}) SELECT {columns} FROM incoming").fetchall()
-        return self.count(f"SELECT count(*) FROM {table}") - before
+        return self._written("INSERT OR REPLACE" if replace else "INSERT OR IGNORE", table, incoming)
 
     def append(self, table: str, incoming: pa.Table) -> None:
         """Add the rows of `incoming` to a table that has no key."""
-        if incoming.num_rows:
-            columns = ", ".join(incoming.column_names)
-            self.connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming").fetchall()
+        self._written("INSERT", table, incoming)
+
+    def _written(self, verb: str, table: str, incoming: pa.Table) -> int:
+        if not incoming.num_rows:
+            return 0
+        columns = ", ".join(incoming.column_names)
+        # DuckDB finds `incoming` by the name of the variable. A view of it (`view_of`) would be kept in memory,
+        # rows and all, until the transaction ends.
+        written = self.connection.execute(f"{verb} INTO {table} ({columns}) SELECT {columns} FROM incoming")
+        ((rows,),) = written.fetchall()
+        return int(rows)
 
     @contextlib.contextmanager
     def view_of(self, name: str, rows: pa.Table) -> Iterator[None]:

@@ -56,6 +56,12 @@ def without_forgotten(store: Store, rows: "Prepared") -> "Prepared":
     )
 
 
+def without_forgotten_chunks(store: Store, rows: pa.Table) -> pa.Table:
+    """Leave out the rows whose `chunk_id` was forgotten."""
+    gone = store.table("SELECT forgotten_id FROM forgotten WHERE allowed_at IS NULL")["forgotten_id"]
+    return _without(rows, "chunk_id", gone)
+
+
 def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_in(column, value_set=values)
 

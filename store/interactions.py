@@ -1,6 +1,7 @@
 """Logged interactions: what was asked, what was retrieved, what happened to it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from store.database import Store
 from store.forgotten import without_forgotten
 from store.ids import anchor_id, chunk_ids, content_id
+from store.new_rows import adding_new
 from store.text import storable
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -81,7 +83,8 @@ def add_interactions(store: Store, interactions: Sequence[Interaction], *, impor
 
     Call it inside `store.transaction()`, as often as there are batches.
     """
-    return add_prepared(store, prepared(interactions), import_id=import_id)
+    with adding(store, import_id) as add:
+        return add(prepared(interactions))
 
 
 def prepared(interactions: Sequence[Interaction]) -> Prepared:
@@ -105,21 +108,30 @@ def prepared(interactions: Sequence[Interaction]) -> Prepared:
     )
 
 
-def add_prepared(store: Store, rows: Prepared, *, import_id: str) -> Added:
-    """Add prepared interactions as `add_interactions` does."""
-    rows = without_forgotten(store, rows)
-    known = _known(store, rows.interactions)
-    interactions, retrievals, signals = (
-        _without(known, table) for table in (rows.interactions, rows.retrievals, rows.signals)
-    )
-    store.insert("anchors", rows.anchors)  # what known interactions hold is known, too
-    chunks = _append_new(store, "chunks", rows.chunks, "chunk_id")
-    _append_new(store, "chunk_names", rows.chunk_names, "external_id, chunk_id")
-    imported = pa.array([import_id] * interactions.num_rows, pa.string())
-    store.insert("interactions", interactions.append_column("import_id", imported))
-    store.append("retrievals", retrievals)
-    store.append("signals", signals)
-    return Added(interactions.num_rows, rows.told - interactions.num_rows, chunks, retrievals.num_rows)
+@contextlib.contextmanager
+def adding(store: Store, import_id: str) -> Generator[Callable[[Prepared], Added]]:
+    """Offer a function that adds prepared interactions as `add_interactions` does, for many batches of one import."""
+    with (
+        adding_new(store, "chunks", "chunk_id") as add_chunks,
+        adding_new(store, "chunk_names", "external_id", "chunk_id") as add_names,
+    ):
+
+        def add(rows: Prepared) -> Added:
+            rows = without_forgotten(store, rows)
+            known = _known(store, rows.interactions)
+            interactions, retrievals, signals = (
+                _without(known, table) for table in (rows.interactions, rows.retrievals, rows.signals)
+            )
+            store.insert("anchors", rows.anchors)  # what known interactions hold is known, too
+            chunks = add_chunks(rows.chunks)
+            add_names(rows.chunk_names)
+            imported = pa.array([import_id] * interactions.num_rows, pa.string())
+            store.insert("interactions", interactions.append_column("import_id", imported))
+            store.append("retrievals", retrievals)
+            store.append("signals", signals)
+            return Added(interactions.num_rows, rows.told - interactions.num_rows, chunks, retrievals.num_rows)
+
+        yield add
 
 
 def _interaction_id(interaction: Interaction, ids: Mapping[str, str]) -> str:
@@ -204,17 +216,6 @@ def _known(store: Store, interactions: pa.Table) -> pa.ChunkedArray:
     with store.view_of("asked", interactions.select(["interaction_id"])):
         known = store.table("SELECT interaction_id FROM asked SEMI JOIN interactions USING (interaction_id)")
     return known["interaction_id"]
-
-
-def _append_new(store: Store, table: str, rows: pa.Table, key: str) -> int:
-    """Add the rows whose key `table` does not hold; return how many. No two of `rows` may share a key."""
-    if not rows.num_rows:
-        return 0
-    columns = ", ".join(rows.column_names)
-    incoming = rows  # noqa: F841 (DuckDB finds it by the name of the variable)
-    sql = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming ANTI JOIN {table} USING ({key})"
-    ((added,),) = store.connection.execute(sql).fetchall()
-    return int(added)
 
 
 def _without(known: pa.ChunkedArray, rows: pa.Table) -> pa.Table:

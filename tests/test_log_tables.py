@@ -1,11 +1,17 @@
+import itertools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from store import migrations
 from store.database import Store
 from store.interactions import Interaction, Retrieved, add_interactions
+from store.new_rows import adding_new
 
 _TABLES = ("anchors", "chunks", "chunk_names", "interactions", "retrievals", "signals")
 
@@ -21,6 +27,43 @@ def test_rows_of_logs_stay_apart_though_their_tables_have_no_keys(store: Store) 
     assert _add(store, "r", "two", "three", "two") == (1, 0, 1, 3)
     assert _add(store, "q", "one", "two") == (0, 1, 0, 0)
     assert [store.count(f"SELECT count(*) FROM {table}") for table in _TABLES] == [2, 3, 3, 2, 5, 0]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["a", "a b", "b"]), st.sampled_from(["c", "b c", ""])))))
+def test_batch_after_batch_the_first_row_of_each_key_is_added(batches: list[list[tuple[str, str]]]) -> None:
+    number = itertools.count()
+    with TemporaryDirectory() as folder, Store(Path(folder) / "uncited.duckdb") as store:
+        expected: dict[tuple[str, str], str] = {("a", "chunk_1"): "from before"}
+        store.execute("INSERT INTO chunk_names VALUES ('a', 'chunk_1', 'from before', NULL)")
+        with store.transaction(), adding_new(store, "chunk_names", "external_id", "chunk_id") as add:
+            for batch in [[("a", "chunk_1")], *batches]:
+                rows = [(*key, str(next(number)), None) for key in batch]
+                new = {key: row[2] for key, row in reversed(list(zip(batch, rows, strict=True))) if key not in expected}
+                columns = zip(*rows, strict=True) if rows else [[], [], [], []]
+                names = ("external_id", "chunk_id", "document", "title")
+                arrays = {name: pa.array(list(c), pa.string()) for name, c in zip(names, columns, strict=True)}
+                assert add(pa.table(arrays)) == len(new)
+                expected |= new
+        found = {(row["external_id"], row["chunk_id"]): row["document"] for row in store.rows("FROM chunk_names")}
+        assert found == expected
+        assert store.count("SELECT count(*) FROM chunk_names") == len(expected)
+
+
+def test_what_fails_in_the_middle_leaves_nothing_and_the_next_one_begins_anew(store: Store) -> None:
+    def fail(sql: str) -> None:
+        with store.transaction(), adding_new(store, "chunks", "chunk_id") as add:
+            assert add(pa.table({"chunk_id": ["chunk_1"], "text": ["one"], "kind": ["text"]})) == 1
+            store.execute(sql)
+            raise InterruptedError
+
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            fail("SELECT 1")
+        with pytest.raises(duckdb.ConversionException):
+            fail("SELECT 'x'::INTEGER")
+    assert not store.count("SELECT count(*) FROM chunks")
+    assert _add(store, "q", "one") == (1, 0, 1, 1)
 
 
 def test_a_database_from_before_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from labeling.review_push import push_reviews
 from labeling.review_queue import in_review_order, review_queue
 from labeling.review_value import ReviewValue, values_of
 from store.candidates import Candidate, put_candidates
-from store.chunks import NamedChunk, add_chunks
+from store.chunks import NamedChunk, adding_chunks
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.ids import anchor_id, chunk_id, pair_id
@@ -233,8 +233,8 @@ class TestGains:
         query = next(iter(LOG))
         text = LOG[query][1][0]
         for copy in (text.upper(), f"{text} {text}"):
-            with store.transaction():
-                add_chunks(store, [NamedChunk(copy, copy)])
+            with store.transaction(), adding_chunks(store) as add:
+                add([NamedChunk(copy, copy)])
             put_candidates(store, policy.name, [Candidate(anchor_id(query), chunk_id(copy), "bm25", "negative")])
             answer(store, policy.labelling_fingerprint, pair_id(anchor_id(query), chunk_id(copy)), "ann", "related")
         answer(store, policy.labelling_fingerprint, pair_id(anchor_id(query), chunk_id(text)), "ann", "answers")
