@@ -158,6 +158,10 @@ def ablation(
 def sweep(
     plan: Annotated[Path, typer.Argument(help="A .yaml file that says what to try; see docs/experiments.md.")],
     policy: PolicyOption,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Train side by side on a Ray cluster: auto, HOST:PORT, or local to start one here."),
+    ] = None,
     plot: PlotOption = None,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
@@ -181,7 +185,7 @@ def sweep(
         folder = session.workspace.experiments
     out = Output(as_json=json, quiet=quiet)
     with out.progress() as bar:
-        found = try_all(split, test, wanted, folder=folder, progress=bar)
+        found = try_all(split, test, wanted, folder=folder, ray=ray, progress=bar)
     write_result(result_file(folder, "sweep", chosen.build_id), found)
     if not out.json(found):
         _print_sweep(out, found)

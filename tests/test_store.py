@@ -230,7 +230,7 @@ def test_insert_leaves_known_rows_and_says_how_many_were_new(store: Store) -> No
 
 def test_insert_with_replace_takes_the_place_of_known_rows(store: Store) -> None:
     store.insert("anchors", _anchors("a", text="first"))
-    assert store.insert("anchors", _anchors("a", text="second"), replace=True) == 0
+    assert store.insert("anchors", _anchors("a", text="second"), replace=True) == 1
     assert store.scalar("SELECT text FROM anchors") == "second"
 
 

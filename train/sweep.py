@@ -10,6 +10,7 @@ from store.progress import Progress, silent
 from train.crossed import Crossed
 from train.experiments import Estimate, Gain, MeasuredOn
 from train.held_out import HeldOut
+from train.on_ray import train_on_ray
 from train.recipe import Recipe
 from train.rows import TrainingSplit
 from train.sweep_file import Plan, recipes
@@ -64,6 +65,7 @@ def sweep(
     plan: Plan,
     *,
     folder: Path,
+    ray: str | None = None,
     progress: Progress = silent,
 ) -> Sweep:
     """Try all combinations of a plan on a part of the train split, and tell on the test split what the best is worth.
@@ -78,11 +80,12 @@ def sweep(
         test: what is held out.
         plan: what to try (see `train.sweep_file.read_plan`).
         folder: of the experiments.
+        ray: the address of a Ray cluster to train on (see `train.on_ray`); None: one model after the other, here.
         progress: told of every model.
 
     Raises:
         UsageError: a combination makes no sense.
-        MissingError: too few train queries to hold any back, no test query that could tell, or no such model.
+        MissingError: too few train queries to hold any back, no test query that could tell, no such model or cluster.
     """
     tried = recipes(plan)
     numbers = tuple(range(plan.seed, plan.seed + plan.seeds))
@@ -93,6 +96,13 @@ def sweep(
             hint=f"uncited review push --policy {test.policy}",
         )
     validation, final = laboratory_on_validation(parts.held, folder), laboratory_on_test(test, folder)
+
+    def ahead(place: Laboratory, part: TrainingSplit, wanted: Sequence[Recipe]) -> None:
+        if ray:
+            seeded = [dataclasses.replace(recipe, seed=seed) for recipe in wanted for seed in numbers]
+            train_on_ray(place, part, seeded, address=ray, progress=progress)
+
+    ahead(validation, parts.rest, tried)
     bases = list(dict.fromkeys(recipe.base_model for recipe in tried))
     bar = Counted(progress, len(bases) + (len(tried) + 1) * len(numbers) + 1)
     before = {}
@@ -102,6 +112,7 @@ def sweep(
     found = [_all_seeds(validation, parts.rest, recipe, numbers, bar) for recipe in tried]
     ranked = _ranked(validation, tried, found, before, plan.metric)
     winner = tried[ranked[0][0]]
+    ahead(final, split, [winner])
     base = _untrained(final, winner, bar)
     trained = _all_seeds(final, split, winner, numbers, bar)
     crossed = _crossed(final, [trained, [base] * len(numbers)], plan.metric)

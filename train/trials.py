@@ -81,9 +81,7 @@ class Laboratory:
         One that was stopped in the middle goes on as `train.trainer.train` does. What it left goes away once its values
         are kept, not before: stopped in between, it would find half a model.
         """
-        models = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
-        settings = {name: value for name, value in recipe.settings().items() if name not in ("base_model", "guide")}
-        trial_id = content_id("trial", settings, models, _split_id(split), self._test_id())
+        trial_id = self.trial_id(split, recipe)
 
         def run() -> Trial:
             done = train(split, recipe, out=self.folder / f"{trial_id}.model", progress=progress)
@@ -95,6 +93,20 @@ class Laboratory:
             shutil.rmtree(left, ignore_errors=True)
         return found
 
+    def trial_id(self, split: TrainingSplit, recipe: Recipe) -> str:
+        """Name the training by a complete recipe and its measuring by all that decides what comes out."""
+        models = [model_name(name) for name in (recipe.base_model, recipe.guide) if name]
+        settings = {name: value for name, value in recipe.settings().items() if name not in ("base_model", "guide")}
+        return content_id("trial", settings, models, _split_id(split), self._test_id())
+
+    def keeps(self, trial_id: str) -> bool:
+        """Tell whether it is known what a model reached."""
+        return self._file(trial_id).is_file()
+
+    def keep(self, trial_id: str, trial: Trial) -> None:
+        """Keep what a model reached that was trained elsewhere."""
+        kept(self._file(trial_id), lambda: asdict(trial))
+
     def table(self, trials: Sequence[Trial], metric: str) -> "npt.NDArray[np.float64]":
         """Return a metric of several trials, shape (queries, trials)."""
         import numpy as np
@@ -105,7 +117,10 @@ class Laboratory:
         return content_id("test", self.queries, self.chunks, self.qrels, self.grades, list(METRICS))
 
     def _kept(self, trial_id: str, run: Callable[[], Trial]) -> Trial:
-        return Trial(**kept(self.folder / f"{trial_id}.json", lambda: asdict(run())))
+        return Trial(**kept(self._file(trial_id), lambda: asdict(run())))
+
+    def _file(self, trial_id: str) -> Path:
+        return self.folder / f"{trial_id}.json"
 
     def _measured(self, kind: Kind, model: str, progress: Progress) -> dict[str, dict[str, float]]:
         with quiet():
