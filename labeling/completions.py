@@ -18,12 +18,12 @@ from labeling.budget import Budget, most_it_can_cost, no_price
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.dry_run import CHARACTERS_A_TOKEN
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
-from labeling.judges import OPENAI_URL, endpoint_url, with_judges_model
+from labeling.judges import writing_model
 from labeling.prompts import Message
 from labeling.stopping import ending_on_signals
 from store.completions import Ask, Completion, CompletionFile, NoAnswer, Prompt
 from store.database import Store
-from store.errors import MissingError, ProviderError, UsageError, UserError
+from store.errors import ProviderError, UsageError, UserError
 from store.ids import content_id
 from store.workspace import JudgeSettings, Price, WriterSettings, secret
 
@@ -112,16 +112,8 @@ def asked_model(
         UsageError: no model is named, or the address is none.
         MissingError: neither key nor endpoint.
     """
-    settings = with_judges_model(settings, judge)
-    if not settings.model:
-        raise UsageError(f"no model to ask: set model in [{section}] of uncited.toml, or give --llm")
-    base_url = endpoint_url(settings.base_url, settings.api_key_env) or (OPENAI_URL if estimate else None)
-    if base_url is None:
-        raise MissingError(
-            f"nobody to ask: set {settings.api_key_env} in the environment, or name an OpenAI-compatible endpoint with"
-            f" --base-url or base_url in [{section}] of uncited.toml"
-        )
-    return AskedModel(settings.model, base_url, settings, prices.get(settings.model))
+    found = writing_model(settings, judge, section=section, task="ask", option="--llm", estimate=estimate)
+    return AskedModel(*found, prices.get(found[0]))
 
 
 def work_with_model(

@@ -93,17 +93,53 @@ def _shown(examples: ExamplePool | None) -> dict[str, object]:
     return {"examples": {"set": examples.example_set_id, "prompt": FEW_SHOT}} if examples else {}
 
 
-def with_judges_model(settings: _Writer, judge: JudgeSettings) -> _Writer:
-    """Return the settings of a model that writes; where they name none, with that of the last stage that chats."""
+def writing_model(
+    settings: _Writer,
+    judge: JudgeSettings,
+    *,
+    section: str,
+    task: str,
+    option: str,
+    hint: str | None = None,
+    estimate: bool = False,
+) -> tuple[str, str, _Writer]:
+    """Return the name of a model that writes, its endpoint's address, and its settings; nothing is sent.
+
+    Where the settings name no model, it is that of the last of the judge's stages that chats.
+
+    Args:
+        settings: of a section of `uncited.toml`.
+        judge: who may lend its model.
+        section: the section's name.
+        task: what the model is to do, as messages say it.
+        option: of the command that names a model.
+        hint: the next command where none is named.
+        estimate: nobody will be asked, so no key is needed.
+
+    Raises:
+        UsageError: no model is named, or the address is none.
+        MissingError: neither key nor endpoint.
+    """
     chats = next((stage for stage in reversed(judge.cascade) if stage.kind == "chat" and stage.model), None)
-    if settings.model is not None or chats is None:
-        return settings
-    named = {
-        "model": chats.model,
-        "base_url": settings.base_url or chats.base_url,
-        "api_key_env": settings.api_key_env if settings.base_url else chats.api_key_env,
-    }
-    return settings.model_copy(update=named)
+    if settings.model is None and chats:
+        lent = {
+            "model": chats.model,
+            "base_url": settings.base_url or chats.base_url,
+            "api_key_env": settings.api_key_env if settings.base_url else chats.api_key_env,
+        }
+        settings = settings.model_copy(update=lent)
+    if not settings.model:
+        raise UsageError(
+            f"no model to {task}: set model in [{section}] of uncited.toml, or give {option}",
+            hint=hint,
+        )
+    base_url = endpoint_url(settings.base_url, settings.api_key_env) or (OPENAI_URL if estimate else None)
+    if base_url is None:
+        raise MissingError(
+            f"nobody to {task}: set {settings.api_key_env} in the environment, or name an OpenAI-compatible endpoint"
+            f" with --base-url or base_url in [{section}] of uncited.toml"
+        )
+    return settings.model, base_url, settings
 
 
 def endpoint_url(base_url: str | None, api_key_env: str) -> str | None:

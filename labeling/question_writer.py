@@ -14,12 +14,12 @@ from labeling.answers import cost_usd
 from labeling.budget import Budget, most_it_can_cost
 from labeling.chat import ChatModel, Reply, Request, request_body
 from labeling.endpoint import TRANSIENT, Endpoint, Failure
-from labeling.judges import OPENAI_URL, endpoint_url, with_judges_model
+from labeling.judges import writing_model
 from labeling.question_lists import parse_questions
 from labeling.question_prompt import PERSONAS, WRITER_PROMPT, writing_request
 from labeling.under_way import UnderWay
 from store.database import Store
-from store.errors import MissingError, ProviderError, UsageError
+from store.errors import ProviderError, UsageError
 from store.generations import Generation, SourceChunk, add_generations
 from store.ids import canonical_json, content_id
 from store.policies import Policy
@@ -69,19 +69,16 @@ def writer_of(
         UsageError: no model is named, or the address is none.
         MissingError: neither key nor endpoint.
     """
-    settings = with_judges_model(settings, judge)
-    if not settings.model:
-        raise UsageError(
-            "no model to write questions: set model in [synthesis] of uncited.toml, or give --model",
-            hint=f"uncited synthesize --policy {policy.name} --for {purpose} --model NAME",
-        )
-    base_url = endpoint_url(settings.base_url, settings.api_key_env) or (OPENAI_URL if estimate else None)
-    if base_url is None:
-        raise MissingError(
-            f"nobody to write questions: set {settings.api_key_env} in the environment, or name an OpenAI-compatible"
-            " endpoint with --base-url or base_url in [synthesis] of uncited.toml"
-        )
-    return Writer(settings.model, base_url, settings, prices.get(settings.model))
+    found = writing_model(
+        settings,
+        judge,
+        section="synthesis",
+        task="write questions",
+        option="--model",
+        hint=f"uncited synthesize --policy {policy.name} --for {purpose} --model NAME",
+        estimate=estimate,
+    )
+    return Writer(*found, prices.get(found[0]))
 
 
 @dataclass(frozen=True, slots=True)

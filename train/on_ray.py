@@ -50,15 +50,17 @@ def train_on_ray(
         MissingError: Ray is not installed, or there is no such cluster.
         UserError: some models could not be trained; what the others reached is kept.
     """
-    waiting = [recipe for recipe in map(_movable, recipes) if not place.keeps(place.trial_id(split, recipe))]
+    named = {place.trial_id(split, recipe): _movable(recipe) for recipe in recipes}
+    waiting = {trial_id: recipe for trial_id, recipe in named.items() if not place.keeps(trial_id)}
     if not waiting:
         return
     failed: list[str] = []
 
-    def ended(recipe: Recipe, told: Mapping[str, Any]) -> None:
+    def ended(trial_id: str, told: Mapping[str, Any]) -> None:
+        recipe = waiting[trial_id]
         name = f"{recipe.loss}, {recipe.learning_rate:g}, seed {recipe.seed}"
         if "values" in told:
-            place.keep(place.trial_id(split, recipe), Trial(**told))
+            place.keep(trial_id, Trial(**told))
         else:
             failed.append(f"{name}: {told['error']}")
         progress.advance(1, name)
@@ -84,12 +86,13 @@ def _absolute(model: str) -> str:
 
 def _train(recipe: Recipe, *, place: Laboratory, split: TrainingSplit) -> dict[str, Any]:
     """Train and measure one model, wherever the cluster does so; tell what it reached, or what went wrong."""
-    if not place.folder.parent.is_dir():  # a machine with other disks
-        place = dataclasses.replace(place, folder=Path(tempfile.mkdtemp()))
-    try:
-        return dataclasses.asdict(place.trained(split, recipe, silent))
-    except UserError as error:
-        return {"error": error.message}
+    with tempfile.TemporaryDirectory() as folder:
+        if not place.folder.parent.parent.is_dir():  # the workspace is on another machine's disk
+            place = dataclasses.replace(place, folder=Path(folder))
+        try:
+            return dataclasses.asdict(place.trained(split, recipe, silent))
+        except UserError as error:
+            return {"error": error.message}
 
 
 @contextmanager
@@ -126,15 +129,15 @@ def _knock(address: str) -> None:
 
 def _run(
     train: Callable[[Recipe], dict[str, Any]],
-    recipes: Sequence[Recipe],
+    recipes: Mapping[str, Recipe],
     gpus: int,
-    ended: Callable[[Recipe, Mapping[str, Any]], None],
+    ended: Callable[[str, Mapping[str, Any]], None],
 ) -> None:
-    """Let Ray Tune call `train` with each recipe, and call `ended` here with what it tells, in the order they end."""
+    """Let Ray Tune call `train` with each recipe, and call `ended` here with its name and what it told, as they end."""
     from ray import tune
 
-    def trainable(config: dict[str, int], train: Callable[[Recipe], dict[str, Any]]) -> dict[str, str]:
-        return {"told": json.dumps(train(recipes[config["number"]]))}
+    def trainable(config: dict[str, str], train: Callable[[Recipe], dict[str, Any]]) -> dict[str, str]:
+        return {"told": json.dumps(train(recipes[config["name"]]))}
 
     class Listener(tune.Callback):  # type: ignore[misc]
         def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -144,15 +147,14 @@ def _run(
             self, iteration: int, trials: list["Ran"], trial: "Ran", result: Mapping[str, Any], **_: object
         ) -> None:
             if "told" in result:
-                ended(recipes[trial.config["number"]], json.loads(result["told"]))
+                ended(trial.config["name"], json.loads(result["told"]))
 
         def on_trial_error(self, iteration: int, trials: list["Ran"], trial: "Ran", **_: object) -> None:
-            reason = str(trial.get_error()).strip().splitlines()[-1]
-            ended(recipes[trial.config["number"]], {"error": reason})
+            ended(trial.config["name"], {"error": str(trial.get_error()).strip().splitlines()[-1]})
 
     with tempfile.TemporaryDirectory() as records, redirect_stdout(io.StringIO()):  # it prints whatever `verbose` is
         tune.Tuner(
             tune.with_resources(tune.with_parameters(trainable, train=train), {"cpu": 1, "gpu": 1 if gpus else 0}),
-            param_space={"number": tune.grid_search(list(range(len(recipes))))},
+            param_space={"name": tune.grid_search(list(recipes))},
             run_config=tune.RunConfig(storage_path=records, callbacks=[Listener()], verbose=0),
         ).fit()
