@@ -13,7 +13,7 @@ from commands import (
     answers,
     argilla,
     audit,
-    build_diff,
+    builds,
     certificates,
     evaluating,
     experiments,
@@ -78,6 +78,7 @@ app.add_typer(audit.app, name="audit", rich_help_panel=_LABELS)
 app.command(rich_help_panel=_LABELS)(certificates.certify)
 
 app.command(rich_help_panel=_MODELS)(training.build)
+app.command(rich_help_panel=_MODELS)(builds.builds)
 app.command(rich_help_panel=_MODELS)(exporting.export)
 app.command(rich_help_panel=_MODELS)(training.train)
 app.command(rich_help_panel=_MODELS)(runs.runs)
@@ -93,7 +94,7 @@ app.command(rich_help_panel=_WORTH)(reporting.report)
 app.command(rich_help_panel=_WORTH)(monitoring.monitor)
 
 app.command(rich_help_panel=_EVIDENCE)(lineage.lineage)
-app.command(rich_help_panel=_EVIDENCE)(build_diff.diff)
+app.command(rich_help_panel=_EVIDENCE)(builds.diff)
 app.command(rich_help_panel=_EVIDENCE)(verification.verify)
 app.command(rich_help_panel=_EVIDENCE)(forgetting.forget)
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from commands.builds import ID_SHOWN
 from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
 
 if TYPE_CHECKING:
     from store.workspace import Workspace
     from train.newest_builds import NewestBuild
-
-_ID_SHOWN = 14  # characters of a build's id, as --build takes them
 
 
 def init(
@@ -62,7 +61,7 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Q
         if result.synthetic:
             session.out.table("Questions that a model wrote", result.synthetic[0]._fields, result.synthetic)
         builds = [
-            (one.policy, one.build_id[:_ID_SHOWN], f"{one.built_at:%Y-%m-%d}", len(one.runs), len(one.evaluated))
+            (one.policy, one.build_id[:ID_SHOWN], f"{one.built_at:%Y-%m-%d}", len(one.runs), len(one.evaluated))
             for one in newest
         ]
         session.out.table("Newest builds", ("policy", "build", "date", "runs", "evaluated"), builds)

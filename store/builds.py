@@ -34,6 +34,12 @@ class Build:
     settings: Mapping[str, object]
     built_at: datetime
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What is in it, by name."""
+        counts: Mapping[str, int] = self.settings["counts"]  # type: ignore[assignment]
+        return counts
+
 
 def add_build(
     store: Store,

@@ -88,3 +88,19 @@ def test_the_command_takes_beginnings_of_ids_and_shows_why(tmp_path: Path) -> No
     assert from_json("diff", *short, cwd=tmp_path / "w")["reasons"]["new reviews"][0] == 1
     wrong = run("diff", "zzz", short[0], cwd=tmp_path / "w", status=4).stderr
     assert "no build with an id that begins 'build_zzz'; the newest: build_" in wrong
+
+
+def test_builds_are_listed_with_what_they_hold_the_newest_first(tmp_path: Path) -> None:
+    workspace = create_workspace(tmp_path)
+    assert "uncited build --policy NAME" in run("builds", cwd=tmp_path).stderr
+    with workspace.open() as store:
+        before = first_build(store)
+        review(store, question(0), {distinct("bad0of", 0): "yes"}, minute=5)
+        after = build(store, stored_policy(store), test_share=0.34).build
+    listed = from_json("builds", cwd=tmp_path)
+    assert [row["build_id"] for row in listed] == [after.build_id, before.build_id]
+    assert {row["policy"] for row in listed} == {POLICY.name}
+    told = run("builds", cwd=tmp_path)
+    assert f"{POLICY.name}, version 1" in told.stdout
+    assert f"uncited diff {before.build_id[:14]} {after.build_id[:14]}" in told.stderr
+    run("diff", before.build_id[:14], after.build_id[:14], cwd=tmp_path)

@@ -20,8 +20,7 @@ _SHOWN = 160  # characters of a text in an example
 
 def left_out_of_build(store: Store, build: Build) -> list[dict[str, object]]:
     """Return what a build left out, by reason: what, the number of pairs, and some examples where it noted any."""
-    counts, noted = build.settings["counts"], build.settings.get("examples_left_out", {})
-    assert isinstance(counts, Mapping)
+    counts, noted = build.counts, build.settings.get("examples_left_out", {})
     assert isinstance(noted, Mapping)
     found = []
     for name, what in _WHY.items():

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from store.build_origins import (
     HiddenPositive,
@@ -243,7 +243,7 @@ def _companions(run: Mapping[str, Any], build: Build, folder: Path) -> Iterator[
 
 
 def _counts(build: Build) -> Counter[str]:
-    return Counter(cast("Mapping[str, int]", build.settings["counts"]))
+    return Counter(build.counts)
 
 
 def _worst(evaluation: Evaluation | None, base: str | None, test: HeldOut | None) -> tuple[WorstQuery, ...]:

@@ -1,5 +1,7 @@
-"""`uncited diff`: what changed from one build to another, and why."""
+"""Builds: which there are, and what changed from one to another."""
 
+from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +11,37 @@ from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, ope
 if TYPE_CHECKING:
     from store.build_differences import Side
 
+ID_SHOWN = 14  # characters of a build's id, as --build takes them
 _SHOWN = 20
 _WIDTH = 60  # characters of a text
+
+
+def builds(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """List all builds, the newest first."""
+    from store.builds import list_builds
+    from store.policies import get_policy_by_id
+
+    with opened(workspace, as_json=json, quiet=quiet) as session:
+        found = list_builds(session.store)
+        policies = {build.policy_id: get_policy_by_id(session.store, build.policy_id) for build in found}
+        out = session.out
+    if out.json([{"policy": policies[build.policy_id].name, **asdict(build)} for build in found]):
+        return
+    if not found:
+        out.line("Nothing was built here yet.")
+        out.next("uncited build --policy NAME")
+        return
+    rows: list[tuple[object, ...]] = []
+    for build in found:
+        policy, counts = policies[build.policy_id], Counter(build.counts)
+        people, judges = (counts[f"{who}_positives"] + counts[f"{who}_negatives"] for who in ("human", "judge"))
+        made = (counts["triplets_train"], counts["triplets_test"], people, judges)
+        name = f"{policy.name}, version {policy.version}"
+        rows.append((build.build_id[:ID_SHOWN], name, f"{build.built_at:%Y-%m-%d %H:%M}", *made))
+    columns = ("build", "policy", "built (UTC)", "train triplets", "test triplets", "labels by people", "by judges")
+    out.table("Builds", columns, rows)
+    if len(found) > 1:
+        out.next(f"uncited diff {found[1].build_id[:ID_SHOWN]} {found[0].build_id[:ID_SHOWN]}")
 
 
 def diff(
