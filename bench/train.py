@@ -3,8 +3,11 @@
 N triplets of made-up texts are trained on for one epoch: by `train.trainer.train`, and by the shortest script that does
 the same with sentence-transformers (same model, loss, batch size, precision, learning rate). Each runs in a process of
 its own, in turns, on one thread. Seconds begin after the imports and end with the model saved; the script keeps nothing
-apart, hashes nothing, records nothing and could not go on where it was stopped. `overhead` is the median over the
-rounds of what `uncited` takes more, as a share.
+apart, hashes nothing, records nothing and could not go on where it was stopped.
+
+`overhead` is the median over the rounds of what `uncited` takes more, as a share of what the script takes. The steps
+themselves, forward and backward, are the library's on both sides, and their time varies more than all else:
+`outside_steps` leaves them out of the difference.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 # In the place of this folder, whose argilla.py would hide the package of that name.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -114,14 +118,26 @@ def measured(side: str, rows: int, words: int, model: str) -> dict[str, float]:
     """Train once, in this process; return CPU seconds and seconds."""
     import sentence_transformers
     import torch
+    from transformers import Trainer
 
     assert sentence_transformers
     torch.set_num_threads(1)
+    in_steps = []
+    step = Trainer.training_step
+
+    def timed(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        before = _cpu_seconds()
+        loss = step(*given, **named)
+        in_steps.append(_cpu_seconds() - before)
+        return loss
+
+    Trainer.training_step = timed
     triplets = texts(rows, words)
     with tempfile.TemporaryDirectory() as folder:
         used, started = _cpu_seconds(), time.perf_counter()
         (by_uncited if side == "uncited" else by_script)(triplets, model, Path(folder) / "model")
-        return {"cpu_seconds": _cpu_seconds() - used, "seconds": time.perf_counter() - started}
+        taken = {"cpu_seconds": _cpu_seconds() - used, "seconds": time.perf_counter() - started}
+    return taken | {"steps": len(in_steps), "outside_steps": taken["cpu_seconds"] - sum(in_steps)}
 
 
 def _cpu_seconds() -> float:
@@ -140,9 +156,11 @@ def compared(rows: int, words: int, rounds: int, model: str) -> dict[str, object
                 [*command, "--model", model], capture_output=True, text=True, check=True, env=environment
             )
             taken[side].append(json.loads(done.stdout.splitlines()[-1]))
+    rounds_of_both = list(zip(taken["uncited"], taken["script"], strict=True))
+    totals = {"cpu_seconds": "cpu_seconds", "seconds": "seconds", "outside_steps": "cpu_seconds"}
     overhead = {
-        unit: median(own[unit] / other[unit] - 1 for own, other in zip(taken["uncited"], taken["script"], strict=True))
-        for unit in ("cpu_seconds", "seconds")
+        part: median((own[part] - other[part]) / other[total] for own, other in rounds_of_both)
+        for part, total in totals.items()
     }
     return {"rows": rows, "words": words, "batch": BATCH, "taken": taken, "overhead": overhead}
 

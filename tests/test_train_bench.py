@@ -16,5 +16,7 @@ def test_both_sides_train_and_are_measured(minilm: str) -> None:
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert set(found["taken"]) == {"uncited", "script"}
     assert all(run["cpu_seconds"] > 0 for runs in found["taken"].values() for run in runs)
+    assert {run["steps"] for runs in found["taken"].values() for run in runs} == {2}
     # At this size loading and saving count most; the overhead that is promised is of runs of minutes.
     assert found["overhead"]["cpu_seconds"] < 2
+    assert found["overhead"]["outside_steps"] < 2
