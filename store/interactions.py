@@ -81,7 +81,7 @@ class Prepared(NamedTuple):
 def add_interactions(store: Store, interactions: Sequence[Interaction], *, import_id: str) -> Added:
     """Add interactions with their chunks and signals; those already stored are left as they are.
 
-    Call it inside `store.transaction()`, as often as there are batches.
+    Call it inside `store.transaction()`. For many batches there is `adding`.
     """
     with adding(store, import_id) as add:
         return add(prepared(interactions))
