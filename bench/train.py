@@ -5,9 +5,8 @@ the same with sentence-transformers (same model, loss, batch size, precision, le
 its own, in turns, on one thread. Seconds begin after the imports and end with the model saved; the script keeps nothing
 apart, hashes nothing, records nothing and could not go on where it was stopped.
 
-`overhead` is the median over the rounds of what `uncited` takes more, as a share of what the script takes. The steps
-themselves, forward and backward, are the library's on both sides, and their time varies more than all else:
-`outside_steps` leaves them out of the difference.
+`overhead` is the median over the rounds of what `uncited` takes more, as a share of what the script takes;
+`outside_steps` leaves the steps themselves, forward and backward, out of the difference.
 """
 
 import argparse

@@ -71,7 +71,7 @@ def train_on_ray(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(waiting)} models could not be trained on Ray; the first: {failed[0]}",
-            hint="run the same command again: what the others reached is kept",
+            hint="correct the plan and run the command again: what the others reached is kept",
         )
 
 
