@@ -34,7 +34,8 @@ class Store:
 
         Raises:
             ProviderError: another process holds the file.
-            InvalidDataError: the file is not a database, or a newer uncited wrote it.
+            InvalidDataError: the file is not a database, is damaged, or a newer uncited wrote it.
+            KeyboardInterrupt: Ctrl-C, whatever DuckDB calls it.
         """
         self.path = path
         self._in_transaction = False
@@ -46,8 +47,9 @@ class Store:
             self.connection.execute("SET TimeZone = 'UTC'")
             self.connection.execute("SET enable_progress_bar = false")  # it would draw into the output of --json
             migrate(self.connection, str(path))
-        except BaseException:
+        except BaseException as error:
             self.connection.close()
+            _raise_by_its_name(error, path)
             raise
 
     def __enter__(self) -> Self:
@@ -67,10 +69,8 @@ class Store:
             KeyboardInterrupt: it is Ctrl-C in the middle of a query, which DuckDB calls something else.
         """
         self.close()
-        if error is not None and _is_interrupt(error):
-            raise KeyboardInterrupt from error
-        if error is not None and is_damage(error):
-            raise _damaged(error, self.path) from error
+        if error is not None:
+            _raise_by_its_name(error, self.path)
 
     def close(self) -> None:
         """Write what is pending and let other processes at the file."""
@@ -174,6 +174,14 @@ class Store:
         finally:
             with contextlib.suppress(duckdb.Error):  # in an aborted transaction, where the first error matters
                 self.connection.unregister(name)
+
+
+def _raise_by_its_name(error: BaseException, path: Path) -> None:
+    """Raise what DuckDB words in its own way as what it is; return where `error` is neither Ctrl-C nor damage."""
+    if _is_interrupt(error):
+        raise KeyboardInterrupt from error
+    if is_damage(error):
+        raise _damaged(error, path) from error
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -287,9 +287,7 @@ def test_the_schema_of_interactions_is_json(tmp_path: Path) -> None:
     assert {"query", "retrieved", "cited"} <= set(schema["properties"])
 
 
-def test_an_interrupt_is_no_traceback(workspace: Path, tmp_path: Path) -> None:
-    fifo = tmp_path / "never"
-    os.mkfifo(fifo)
+def test_an_interrupt_is_no_traceback(workspace: Path) -> None:
     command = [sys.executable, "-m", "cli", "import", "-"]
     process = subprocess.Popen(
         command,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import migrations
+from store import database, migrations
 from store.database import Store
 from store.errors import InvalidDataError, ProviderError
 from store.ids import anchor_id, canonical_json, chunk_id, content_id, pair_id
@@ -453,3 +453,17 @@ def test_texts_in_scripts_without_spaces_are_compared_by_character() -> None:
 def test_what_duckdb_says_of_ctrl_c_in_a_query_is_ctrl_c(tmp_path: Path, said: Exception) -> None:
     with pytest.raises(KeyboardInterrupt), Store(tmp_path / "u.duckdb"):
         raise said
+
+
+@pytest.mark.parametrize("said", [RuntimeError("Query interrupted"), duckdb.InterruptException("Interrupted!")])
+def test_ctrl_c_while_the_file_is_opened_is_ctrl_c_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Exception
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise said
+
+    monkeypatch.setattr(database, "migrate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path / "u.duckdb")
+    monkeypatch.undo()
+    Store(tmp_path / "u.duckdb").close()  # nothing holds the file
