@@ -17,6 +17,7 @@ from store.ids import content_id
 from store.progress import Progress, silent
 from train.advice import advice
 from train.batches import apart_sampler
+from train.freed_memory import keeping_freed_memory
 from train.kinds import load, make_loss, trainer_classes
 from train.models import computes_in_bfloat16, quiet
 from train.processes import from_first, is_first, processes
@@ -107,7 +108,7 @@ def train(
     if run is None:
         unfinished = from_first(lambda: unfinished_folder(out, settings_id))
         try:
-            with quiet(), advice(recipe, out):
+            with quiet(), advice(recipe, out), keeping_freed_memory():
                 model, trained = _train(data, recipe, unfinished, progress if is_first() else silent)
                 builds = [dict(split.provenance) for split in splits]
                 told: dict[str, Any] = {"build_id": build_ids[0], "builds": builds, "made_from": made_from(settings)}
