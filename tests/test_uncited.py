@@ -2,12 +2,15 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import uncited
 from mining.import_log import import_files
@@ -19,7 +22,7 @@ from store.workspace import create_workspace
 from tests.reviewing import fill
 from train.triplets import build
 
-CHUNKS = [{"chunk_id": "a", "text": "first"}, {"chunk_id": "b", "text": "second", "score": 0.5}]
+CHUNKS: list[dict[str, Any]] = [{"chunk_id": "a", "text": "first"}, {"chunk_id": "b", "text": "second", "score": 0.5}]
 
 
 def test_what_an_application_logs_can_be_imported(tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ def test_a_line_that_a_full_disk_tore_costs_no_other(tmp_path: Path) -> None:
     assert (done.interactions, done.rejected) == (whole + 1, 1)
 
 
-def test_logging_needs_the_standard_library_only(tmp_path: Path) -> None:
+def test_logging_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, uncited; uncited.log(sys.argv[1], 'q', retrieved=[], cited=[]);"
         "print([name for name in sys.modules if name in sys.argv[2:]])"
@@ -216,8 +219,43 @@ def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: py
     assert "a span was not logged" in caplog.text
 
 
-def test_a_score_that_no_import_would_take_is_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [object(), "\ud800"])
+def test_what_json_cannot_hold_is_not_written(tmp_path: Path, value: object) -> None:
     file = tmp_path / "log.jsonl"
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        uncited.log(file, "one?", retrieved=[{**CHUNKS[0], "score": float("nan")}], cited=[])
+    with pytest.raises(ValueError, match=r"unknown type|surrogates"):
+        uncited.log(file, "one?", retrieved=CHUNKS, cited=[], value=value)
     assert not file.exists()
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_not_finite_is_none(tmp_path: Path, score: float) -> None:
+    file = tmp_path / "log.jsonl"
+    uncited.log(file, "one?", retrieved=[{**CHUNKS[0], "score": score}], cited=[])
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        assert import_files(store, [file]).interactions == 1
+        assert store.rows("SELECT score FROM retrievals") == [{"score": None}]
+
+
+FIELDS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(value=FIELDS, query=st.text())
+def test_a_line_says_what_was_logged(value: object, query: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "log.jsonl"
+        uncited.log(file, query, retrieved=CHUNKS, cited=[], value=value)
+        (content,) = file.read_bytes().splitlines()
+        line = json.loads(content)
+    assert (line["query"], line["value"]) == (query, value)
+    assert line["retrieved"] == [{"rank": 1, **CHUNKS[0]}, {"rank": 2, **CHUNKS[1]}]
+
+
+def test_the_time_may_be_a_datetime(tmp_path: Path) -> None:
+    when = datetime(2026, 3, 31, 14, tzinfo=timezone(timedelta(hours=2)))
+    uncited.log(tmp_path / "log.jsonl", "one?", retrieved=CHUNKS, cited=[], time=when)
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        import_files(store, [tmp_path / "log.jsonl"])
+        assert store.rows("SELECT happened_at FROM interactions")[0]["happened_at"] == when
