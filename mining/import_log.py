@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRAME = "DataFrame"
-_KEPT_MIB = 512  # by the database between batches; more does not make an import faster
+_KEPT_MIB = 256  # by the database between batches; more does not make an import faster
 
 
 def import_files(

@@ -32,7 +32,7 @@ _Process = subprocess.Popen[bytes]
 def in_processes(
     function: Callable[[Item], Answer], items: Iterable[Item], processes: int
 ) -> Generator[Iterator[Answer]]:
-    """Offer `function` of each item, in their order; as many are worked on at a time, and as many again wait.
+    """Offer `function` of each item, in their order; as many are worked on at a time, and one more waits.
 
     When the block ends, however it ends, the processes have ended too.
 
@@ -59,7 +59,7 @@ def in_processes(
             finally:
                 idle.put(process)
 
-        yield _in_order(pool, ask, items, 2 * processes)
+        yield _in_order(pool, ask, items, processes + 1)
 
 
 def _in_order(
@@ -130,4 +130,5 @@ def serve() -> None:
                 answer = (False, error)
             pickle.dump(answer, target, protocol=pickle.HIGHEST_PROTOCOL)
             target.flush()
+            del item, answer  # the next one is as large
     os._exit(0)  # whoever asked may have gone: nothing is to be flushed

@@ -16,7 +16,7 @@ from mining.log_lines import Line
 from mining.read_interaction import CITED, read_interaction
 from store.interactions import Interaction, Prepared, prepared
 
-_BATCH_CHARACTERS = 8 << 20  # of text held in memory at a time
+_BATCH_CHARACTERS = 24 << 20  # of text held in memory at a time; each batch is held against whole tables
 _BATCH_INTERACTIONS = 5_000
 _WORTH_PROCESSES = 64 << 20  # bytes of a log; to start a process takes half a second
 _MOST_PROCESSES = 4  # that one process can feed, and store the rows of

@@ -33,7 +33,7 @@ def adding_new(store: Store, table: str, *key: str) -> Generator[AddNew]:
 
     def add(rows: pa.Table) -> int:
         # DuckDB finds `asked` and `new` by the names of the variables.
-        asked = rows.select(list(key)).append_column("place", pa.array(range(len(rows)), pa.int64()))  # noqa: F841
+        asked = rows.select(list(key)).append_column("place", pa.arange(0, len(rows)))  # noqa: F841
         places = store.connection.sql(
             f"""
             SELECT min(place) AS place FROM (SELECT {hashed} AS key, place FROM asked)
