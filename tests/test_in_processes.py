@@ -43,8 +43,8 @@ def test_items_are_taken_as_answers_are_read() -> None:
 
     with in_processes(operator.neg, items(), 2) as answers:
         assert next(answers) == 0
-        assert len(taken) == 4
-    assert len(taken) == 4
+        assert len(taken) == 3
+    assert len(taken) == 3
 
 
 def test_what_the_function_raises_is_raised_and_ends_the_processes() -> None:
