@@ -224,7 +224,12 @@ def _how(job: _Job, reading: Reading) -> CitedLines | None:
     """Return how citations are read from answers; None where the lines are to say themselves what is cited."""
     if reading.cites and not job.how:
         return None
-    return how_to_cite(job.how or Citations("markers"), lambda: reading.lines(lambda size: None))
+
+    def lines() -> Iterator[Line]:
+        job.progress.start(f"look for citations in {reading.name}", reading.size)
+        return reading.lines(job.progress.advance)
+
+    return how_to_cite(job.how or Citations("markers"), lines)
 
 
 def _lines(job: _Job, reading: Reading, corpus: Corpus | None, cited: CitedLines | None) -> Iterator[Line]:
