@@ -142,6 +142,7 @@ def train(
     from train.processes import from_first, is_first
     from train.recipe import Recipe
     from train.rows import TrainingSplit
+    from train.runs import finished_runs, newest_alone
     from train.tasks import read_training_splits
     from train.teacher import with_teacher
     from train.trainer import train as train_model
@@ -171,7 +172,7 @@ def train(
     if build_id and len(names) > 1:
         raise UsageError("--build names one build, and several policies have one each", hint="leave out --build")
 
-    def read() -> tuple[list[TrainingSplit], Path]:
+    def read() -> tuple[list[TrainingSplit], Path, dict[str, Path]]:
         with opened(workspace, as_json=json, quiet=quiet) as session:
             builds = {name: session.build(name, build_id) for name in names}
             splits = read_training_splits(session.store, list(builds.values()))
@@ -182,9 +183,11 @@ def train(
             folder = out_dir or session.workspace.joint_model_folder(ids, kind)
             for one in ids.values():
                 note_output(session.store, one, "model", folder)
-        return splits, folder
+            before = finished_runs(session.store, session.workspace.models) if len(names) > 1 else {}
+        alone = {name: single for name in names if (single := newest_alone(before, name, kind))}
+        return splits, folder, alone
 
-    splits, folder = from_first(read)
+    splits, folder, alone = from_first(read)
     if not is_first():
         train_model(splits, recipe, out=folder)
         return
@@ -199,15 +202,25 @@ def train(
         if any(prompts := result.run.get("prompts", {}).values()):
             out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
         elsewhere = relative(result.model) if out_dir or len(names) > 1 else ""
-        out.next(*_evaluations(names, kind, build_id, elsewhere))
+        beside = {name: relative(single) for name, single in alone.items()}
+        out.next(*_evaluations(names, kind, build_id, elsewhere, beside))
 
 
-def _evaluations(policies: Sequence[str], kind: str, build_id: str | None, elsewhere: str) -> list[str]:
-    """Return the commands that evaluate what was trained; `elsewhere` is its folder, if not the usual one."""
+def _evaluations(
+    policies: Sequence[str], kind: str, build_id: str | None, elsewhere: str, beside: Mapping[str, str]
+) -> list[str]:
+    """Return the commands that evaluate what was trained.
+
+    `elsewhere` is its folder, if not the usual one, and `beside` the folder of a model of one policy alone, by policy.
+    """
     of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
     model = f" --model {shlex.quote(elsewhere)}" if elsewhere else ""
     build = f" --build {build_id}" if build_id else ""
-    return [f"uncited evaluate --policy {shlex.quote(policy)}{of_kind}{model}{build}" for policy in policies]
+    others = {policy: f" --with {shlex.quote(folder)}" for policy, folder in beside.items()}
+    return [
+        f"uncited evaluate --policy {shlex.quote(policy)}{of_kind}{model}{others.get(policy, '')}{build}"
+        for policy in policies
+    ]
 
 
 def _validation_in_words(run: Mapping[str, Any]) -> str:

@@ -147,9 +147,10 @@ def test_a_run_that_cannot_be_saved_keeps_its_checkpoint_and_is_saved_later(
 
 
 def test_the_next_command_evaluates_what_was_trained() -> None:
-    assert _evaluations(["answers"], "bi-encoder", None, "") == ["uncited evaluate --policy answers"]
-    assert _evaluations(["a", "b"], "sparse", "build_1", "my models/joint") == [
-        f"uncited evaluate --policy {name} --kind sparse --model 'my models/joint' --build build_1" for name in "ab"
+    assert _evaluations(["answers"], "bi-encoder", None, "", {}) == ["uncited evaluate --policy answers"]
+    assert _evaluations(["a", "b"], "sparse", "build_1", "my models/joint", {"b": "my models/b"}) == [
+        "uncited evaluate --policy a --kind sparse --model 'my models/joint' --build build_1",
+        "uncited evaluate --policy b --kind sparse --model 'my models/joint' --with 'my models/b' --build build_1",
     ]
 
 

@@ -62,22 +62,48 @@ def _finished_at(run: Path) -> tuple[int, str]:
     return (run / RUN_FILE).stat().st_mtime_ns, run.name
 
 
+def newest_alone(runs: Mapping[Path, Mapping[str, Any]], policy: str, kind: str) -> Path | None:
+    """Return the first run of a kind that was trained on one policy alone; None where there is none.
+
+    Args:
+        runs: records by folder, as `finished_runs` returns them.
+        policy: its name.
+        kind: of model.
+    """
+    for folder, record in runs.items():
+        policies = {build["policy"]["name"] for build in record.get("builds", ()) if build}
+        if policies == {policy} and record["settings"].get("kind") == kind:
+            return folder
+    return None
+
+
 def builds_of(record: Mapping[str, Any]) -> list[str]:
     """Return the ids of the builds that a run was trained on."""
     told = [record.get("build_id"), *(build.get("build_id") for build in record.get("builds", ()))]
     return list(dict.fromkeys(str(build_id) for build_id in told if build_id))
 
 
+def judges_of(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Map each build of a run in which a judge labelled what was trained on to the models of its judges."""
+    return {
+        str(build["build_id"]): [str(judge["model"] or judge["judge_id"]) for judge in build["judges"]]
+        for build in record.get("builds", ())
+        if any(row["split"] == "train" and row["source"] == "judge" for row in build.get("labels", ()))
+    }
+
+
 def made_from(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the runs behind a run with these settings: its base model, guide or teacher, and what is behind those.
 
-    What they were trained on, the run has learned from too. Keys: as (base_model, guide or teacher), model, builds.
+    What they were trained on, the run has learned from too. Keys: as (base_model, guide or teacher), model, builds,
+    judges (see `judges_of`).
     """
     found = []
     for role in ("base_model", "guide", "teacher"):
         record = read_run(Path(str(settings[role]))) if settings.get(role) else None
         if record:
-            found.append({"as": role, "model": settings[f"{role}_is"], "builds": builds_of(record)})
+            told = {"builds": builds_of(record), "judges": judges_of(record)}
+            found.append({"as": role, "model": settings[f"{role}_is"], **told})
             found += record.get("made_from", ())
     return found
 
