@@ -20,24 +20,28 @@ def chunk_kinds(store: Store, build_id: str) -> dict[str, str]:
     return dict(zip(found["chunk_id"].to_pylist(), found["kind"].to_pylist(), strict=True))
 
 
-def judges_of_both_splits(
+def judges_by_split(
     store: Store, build_id: str, labelling_fingerprint: str, used: Iterable[str]
-) -> dict[str, str]:
-    """Return the judges whose labels stand in the train split of a build and in its test split: model by id.
+) -> dict[str, dict[str, str]]:
+    """Return the judges whose labels stand in each split of a build, `train` and `test`: model by id.
 
     `used` are the judges whose labels are in the build; another one may have said the same of its pairs.
     """
     rows = store.rows(
         """
-        SELECT judge_id, any_value(judges.config) AS config
+        SELECT split, judge_id, any_value(judges.config) AS config
         FROM build_labels JOIN judgments USING (pair_id, label) JOIN judges USING (judge_id)
         WHERE build_id = $build AND source = 'judge' AND labelling_fingerprint = $fingerprint
             AND judge_id IN (SELECT unnest($used))
-        GROUP BY judge_id HAVING count(DISTINCT split) = 2 ORDER BY judge_id
+        GROUP BY split, judge_id ORDER BY split, judge_id
         """,
         {"build": build_id, "fingerprint": labelling_fingerprint, "used": list(used)},
     )
-    return {str(row["judge_id"]): str(json.loads(str(row["config"])).get("model", row["judge_id"])) for row in rows}
+    found: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+    for row in rows:
+        model = json.loads(str(row["config"])).get("model", row["judge_id"])
+        found[str(row["split"])][str(row["judge_id"])] = str(model)
+    return found
 
 
 def queries_shown_to_judges(store: Store, build_id: str, used: Iterable[str]) -> int:

@@ -10,7 +10,7 @@ from store.ids import content_id
 from store.monitor import logged_fields
 from store.policies import get_policy_by_id
 from store.synthetic import synthetic_purposes
-from store.test_split import chunk_kinds, judges_of_both_splits, queries_shown_to_judges, query_segments
+from store.test_split import chunk_kinds, judges_by_split, queries_shown_to_judges, query_segments
 from train.exports.grades import grades
 
 POOL_SIZE = 10_000
@@ -22,8 +22,9 @@ class HeldOut(NamedTuple):
     A pair that is absent from `qrels` has no label; it is never a 0. `synthetic` are the queries that a model wrote.
     `grades` has what each label is worth to nDCG where the policy's labels stand on a scale, and is empty elsewhere.
     `sources` tells who gave each label (human, propagated, judge), `kinds` the kind of each labelled chunk, and
-    `segments` the segment of each query by the property that parts them. `judges_of_both` are the models whose labels
-    stand in both splits of the build; `shown_to_judges` counts the queries that judges of the build saw as examples.
+    `segments` the segment of each query by the property that parts them. `judges` are the models whose labels stand
+    in the test split, `judges_of_both` those of judges whose labels stand in the train split of the build too;
+    `shown_to_judges` counts the queries that judges of the build saw as examples.
     """
 
     build_id: str
@@ -38,6 +39,7 @@ class HeldOut(NamedTuple):
     sources: Mapping[str, Mapping[str, str]] = {}
     kinds: Mapping[str, str] = {}
     segments: Mapping[str, Mapping[str, str]] = {}
+    judges: tuple[str, ...] = ()
     judges_of_both: tuple[str, ...] = ()
     shown_to_judges: int = 0
 
@@ -88,7 +90,7 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
             graded.setdefault(anchor, {})[chunk] = worth[row["label"]]
     pool = build_pool(store, build.build_id, pool_size)
     used = cast("Mapping[str, int]", build.settings.get("judges", {}))
-    judges = judges_of_both_splits(store, build.build_id, policy.labelling_fingerprint, used)
+    judges = judges_by_split(store, build.build_id, policy.labelling_fingerprint, used)
     return HeldOut(
         build_id=build.build_id,
         queries={row["anchor_id"]: row["anchor"] for row in rows},
@@ -102,6 +104,7 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
         sources=sources,
         kinds=chunk_kinds(store, build.build_id),
         segments={f"query {by}": query_segments(store, build.build_id, by)},
-        judges_of_both=tuple(sorted(set(judges.values()))),
+        judges=tuple(sorted(set(judges["test"].values()))),
+        judges_of_both=tuple(sorted({model for judge, model in judges["test"].items() if judge in judges["train"]})),
         shown_to_judges=queries_shown_to_judges(store, build.build_id, used),
     )

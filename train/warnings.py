@@ -5,10 +5,12 @@ from pathlib import Path
 
 from train.evaluation import Ranking
 from train.held_out import HeldOut
-from train.runs import builds_of, read_run
+from train.recipe import JUDGE
+from train.runs import builds_of, judges_of, read_run
 from train.statistics import MIN_CHANGED_GROUPS
 
 _FEW_LABELS_OF_PEOPLE = 0.5
+_REWARDED = "a model that learns the judge's mistakes is rewarded for them here. Have people label the test set"
 _AS = {"base_model": "its base model", "guide": "a guide", "teacher": "a teacher"}
 
 
@@ -21,9 +23,9 @@ def warnings(test: HeldOut, labelled: Ranking, models: Mapping[str, str]) -> tup
     ]
     if test.judges_of_both:
         found.append(
-            f"{' and '.join(test.judges_of_both)} labelled both the training set and the test set: a model that learns"
-            " the judge's mistakes is rewarded for them here. Have people label the test set"
+            f"{' and '.join(test.judges_of_both)} labelled both the training set and the test set: {_REWARDED}"
         )
+    found += [f"{name} {how}: {_REWARDED}" for name, model in models.items() for how in _taught_by_judge(model, test)]
     if test.shown_to_judges:
         found.append(
             f"{test.shown_to_judges} test queries stand among the examples that a judge of this build was shown: it"
@@ -57,3 +59,27 @@ def _elsewhere(model: str, build_id: str) -> list[str]:
         for source in run.get("made_from", ())
         if build_id not in source["builds"]
     ]
+
+
+def _taught_by_judge(model: str, test: HeldOut) -> list[str]:
+    """Say how a model learned from a judge that labelled a test set; nothing of one that is no run.
+
+    What the build itself was trained on is left to `judges_of_both`, which knows whose labels stand in which split.
+    """
+    run = read_run(Path(model))
+    if run is None or not test.judges:
+        return []
+    behind = [("was trained", judges_of(run))] + [
+        (f"was made from {source['model']} ({_AS[source['as']]}), which was trained", source.get("judges", {}))
+        for source in run.get("made_from", ())
+    ]
+    found = []
+    for how, judges in behind:
+        of_others = {judge for build_id, names in judges.items() if build_id != test.build_id for judge in names}
+        if same := sorted(of_others & {*test.judges}):
+            found.append(f"{how} on labels of {' and '.join(same)}, which labelled the test set too")
+    if run["settings"].get("teacher") == JUDGE:
+        found.append(
+            f"learned from what a judge said (--teacher judge), and {' and '.join(test.judges)} labelled the test set"
+        )
+    return found
