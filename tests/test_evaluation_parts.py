@@ -16,15 +16,19 @@ from store.policies import Label, Policy, add_policy
 from store.progress import silent
 from tests.labelled_store import START, distinct, fill, judge, log, pair, question, review
 from tests.test_evaluate import held_out
+from train import trainer
 from train.evaluate import compare
 from train.evaluation import Cost, Evaluation, Ranking
 from train.evaluation_file import evaluation_file, read_evaluation, write_evaluation
 from train.held_out import HeldOut, read_held_out
 from train.kinds import load
 from train.line_up import line_up, trained_sizes
+from train.metrics import METRICS
 from train.models import load_model
 from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
+from train.recipe import Recipe
+from train.rows import read_training_split
 from train.runs import made_from
 from train.seeds import check_runs, seed_spread
 from train.slices import slices
@@ -173,6 +177,10 @@ def test_an_evaluation_tells_of_every_system_and_survives_its_file(minilm: str, 
     assert per_query["Only a positive"].synthetic
     mean = np.mean([one.labelled["BM25"]["MRR@10"] for one in found.per_query if one.labelled])
     assert found.labelled.metric("MRR@10").values["BM25"] == pytest.approx(mean)
+    assert {name for one in found.per_query for name in one.collection["BM25"]} == {*METRICS, "Judged@10"}
+    judged = [one.collection["base"]["Judged@10"] for one in found.per_query if not one.synthetic]
+    assert found.collection.judged["base"] == pytest.approx(np.mean(judged))
+    assert judged == [2 / 8] * 8, "two of the eight chunks have a label"
     assert found.rank_shift is not None
     assert len(found.rank_shift.moves) == 8
     assert "gpt-x labelled both" in found.warnings[0]
@@ -315,7 +323,7 @@ def test_a_model_that_learned_from_a_run_on_another_build_is_named_too(tmp_path:
     first = record(tmp_path / "first")
     settings = {"base_model": str(first), "base_model_is": "first@1", "teacher": "org/teacher", "teacher_is": "t@1"}
     behind = made_from(settings)
-    assert behind == [{"as": "base_model", "model": "first@1", "builds": ["build_1"]}]
+    assert behind == [{"as": "base_model", "model": "first@1", "builds": ["build_1"], "judges": {}}]
     second = record(tmp_path / "second")
     told = json.loads((second / "run.json").read_text()) | {"build_id": "build_2", "made_from": behind}
     (second / "run.json").write_text(json.dumps(told))
@@ -325,6 +333,37 @@ def test_a_model_that_learned_from_a_run_on_another_build_is_named_too(tmp_path:
     (found,) = warnings(test, Ranking(9, 9, (), {}), {"tuned": str(second)})
     said = "tuned was made from first@1 (its base model), which was trained on another build (build_1): "
     assert found.startswith(said)
+
+
+def test_a_model_that_learned_from_a_judge_of_the_test_set_is_named(store: Store, minilm: str, tmp_path: Path) -> None:
+    policy = fill(store, 12)
+    for i in range(12):
+        judged = distinct("judged", i)
+        log(store, question(i), [judged])
+        judge(store, question(i), {judged: "no"}, model="strict-7b")
+    own, other = (build(store, policy, judge_labels=True, uncertified=True, seed=seed).build for seed in (0, 1))
+    recipe = Recipe(base_model=minilm, batch_size=4, max_steps=1)
+    trained = trainer.train(read_training_split(store, own), recipe, out=tmp_path / "trained").model
+    test, of_people = read_held_out(store, other), read_held_out(store, build(store, policy, seed=1).build)
+
+    def said(test: HeldOut, model: Path) -> list[str]:
+        found = warnings(test, Ranking(9, 9, (), {}), {"base": minilm, "tuned": str(model)})
+        return [one for one in found if "judge's mistakes" in one and not one.startswith("strict-7b labelled both")]
+
+    (found,) = said(test, trained)
+    assert found.startswith("tuned was trained on labels of strict-7b, which labelled the test set too: a model that")
+    second = record(tmp_path / "second", seed=0)
+    behind = made_from({"teacher": str(trained), "teacher_is": "trained@1"})
+    told = json.loads((second / "run.json").read_text()) | {"build_id": other.build_id, "made_from": behind}
+    (second / "run.json").write_text(json.dumps(told))
+    (found,) = said(test, second)
+    assert found.startswith("tuned was made from trained@1 (a teacher), which was trained on labels of strict-7b, ")
+    taught = record(tmp_path / "taught", teacher="judge")
+    (found,) = said(test, taught)
+    assert found.startswith("tuned learned from what a judge said (--teacher judge), and strict-7b labelled the test")
+    assert not any(said(of_people, model) for model in (trained, second, taught))
+    assert not said(test, record(tmp_path / "of-people", seed=0))
+    assert not said(read_held_out(store, own), trained), "the splits of its own build are looked at themselves"
 
 
 def test_the_spread_of_seeds_is_that_of_their_gains_over_the_base() -> None:

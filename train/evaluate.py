@@ -12,7 +12,7 @@ from store.progress import Progress, silent
 from train.compare import compared
 from train.evaluation import AtSize, Evaluation, QueryResult, System
 from train.held_out import POOL_SIZE, HeldOut, labels_id, read_held_out
-from train.metrics import METRICS, NAMED_BEFOREHAND, checked_metrics, per_query
+from train.metrics import JUDGED, METRICS, NAMED_BEFOREHAND, checked_metrics, per_query
 from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
 from train.seeds import seed_spread
@@ -175,6 +175,7 @@ def _query_results(
 ) -> tuple[QueryResult, ...]:
     """Return the metrics of each query by each system."""
     grades = test.grades or None
+    columns = (*METRICS, JUDGED)
     of_labelled = {
         name: per_query(test.qrels, found.labelled, wanted, grades).tolist() for name, found in systems.items()
     }
@@ -185,10 +186,10 @@ def _query_results(
             test.queries[query],
             test.groups[query],
             query in test.synthetic,
-            {name: dict(zip(METRICS, rows[i], strict=False)) for name, rows in of_labelled.items()}
+            {name: dict(zip(columns, rows[i], strict=True)) for name, rows in of_labelled.items()}
             if query in contested
             else {},
-            {name: dict(zip(METRICS, rows[i], strict=False)) for name, rows in of_all.items()},
+            {name: dict(zip(columns, rows[i], strict=True)) for name, rows in of_all.items()},
         )
         for i, query in enumerate(wanted)
     )

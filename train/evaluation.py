@@ -116,7 +116,10 @@ class AtSize:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The metrics of one test query: by system, then by metric. `labelled` is empty where its labels are all alike."""
+    """The metrics of one test query and its Judged@10: by system, then by name.
+
+    `labelled` is empty where its labels are all alike.
+    """
 
     anchor_id: str
     query: str

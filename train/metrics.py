@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DEPTH = 10
+JUDGED = f"Judged@{DEPTH}"  # the share of the first ten that has a label: no metric, but what to read one by
 
 # What people say -> what ir-measures calls it.
 METRICS = {
@@ -29,7 +30,6 @@ NAMED_BEFOREHAND = ("nDCG@10", "MRR@10", "Accuracy@1")
 Run = Mapping[str, Mapping[str, float]]  # query -> chunk -> score
 Qrels = Mapping[str, Mapping[str, int]]  # query -> chunk -> relevance
 
-_JUDGED = f"Judged@{DEPTH}"
 _GRADED = "nDCG@10"
 
 
@@ -46,7 +46,7 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | None = None) -> "npt.NDArray[np.float64]":
-    """Return one row a query: the metrics in the order of `METRICS`, then Judged@10.
+    """Return one row a query: the metrics in the order of `METRICS`, then `JUDGED`.
 
     Where nothing was retrieved, the metrics are 0, and Judged@10 is 1: nothing in the list lacks a label.
 
@@ -64,7 +64,7 @@ def per_query(qrels: Qrels, run: Run, queries: Sequence[str], grades: Qrels | No
     values[[i for i, query in enumerate(queries) if not run[query]], -1] = 1
     if not row:
         return values
-    measures = [ir_measures.parse_measure(name) for name in (*METRICS.values(), _JUDGED)]
+    measures = [ir_measures.parse_measure(name) for name in (*METRICS.values(), JUDGED)]
     graded = measures[list(METRICS).index(_GRADED)]
     column = {measure: i for i, measure in enumerate(measures)}
     found = {query: dict(run[query]) for query in row}
