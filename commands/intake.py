@@ -121,7 +121,8 @@ def _hint(out: "Output", result: "ImportResult", signals: set[str], policies: li
         )
         out.next("uncited review import GRADES.csv --policy NAME")
     if result.corpora:
-        out.note("Negatives can be looked for in the whole corpus: uncited mine --from bm25=4 --from random=1")
+        mine = f"uncited mine --policy {policies[0] if policies else 'NAME'} --from bm25=4 --from random=1"
+        out.note(f"Negatives can be looked for in the whole corpus: {mine}")
     if policies:
         out.next(*(f"uncited mine --policy {name}" for name in policies))
     else:

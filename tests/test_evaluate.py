@@ -273,7 +273,7 @@ def test_without_a_test_split_or_a_model_the_next_command_is_named(store: Store,
     policy = fill(store, 4)
     with pytest.raises(MissingError, match="holds back no query") as error:
         evaluate(store, build(store, policy, test_share=0).build, {"base": minilm})
-    assert error.value.hint == "uncited build --test-share 0.3"
+    assert error.value.hint == f"uncited build --policy {policy.name} --test-share 0.3"
     with pytest.raises(MissingError, match="no model at 'nowhere'") as error:
         evaluate(store, build(store, policy).build, {"base": minilm, "tuned": "nowhere"})
     assert "--base-model" not in str(error.value.hint), "it may have been given by any option"

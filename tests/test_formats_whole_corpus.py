@@ -88,4 +88,4 @@ def test_the_command_says_what_the_corpus_brought(tmp_path: Path) -> None:
     assert runner.invoke(app, ["init", str(workspace)]).exit_code == 0
     shown = runner.invoke(app, ["import", str(_beir(tmp_path / "beir")), "--workspace", str(workspace)])
     assert "3 chunks of its corpus are new besides those in the lists" in " ".join(shown.stdout.split())
-    assert "uncited mine --from bm25=4" in shown.stderr
+    assert "uncited mine --policy NAME --from bm25=4" in shown.stderr

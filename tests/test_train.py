@@ -163,7 +163,7 @@ def test_an_early_interruption_leaves_nothing(minilm: str, tmp_path: Path) -> No
 def test_a_loss_that_is_no_number_ends_in_advice(minilm: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the loss became nan at step") as error:
         short_run(tmp_path / "out", minilm, learning_rate=1e30)
-    assert error.value.hint == "uncited train --learning-rate 1e+29"
+    assert error.value.hint == "uncited train --policy NAME --learning-rate 1e+29"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,7 +184,7 @@ def test_running_out_of_memory_ends_in_advice(
     monkeypatch.setattr(trainer, "_train", fail)
     with pytest.raises(UserError, match=r"memory ran out .* with batches of 4") as error:
         short_run(tmp_path / "out", minilm)
-    assert error.value.hint == "uncited train --loss cached-multiple-negatives"
+    assert error.value.hint == "uncited train --policy NAME --loss cached-multiple-negatives"
     assert list(tmp_path.iterdir()) == []
 
 

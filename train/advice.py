@@ -24,5 +24,5 @@ def advice(recipe: Recipe, out: Path) -> Iterator[None]:
         cached = f"--loss cached-{recipe.loss}" if f"cached-{recipe.loss}" in LOSSES[recipe.kind] else ""
         raise UserError(
             f"memory ran out while training {recipe.base_model} with batches of {recipe.batch_size}",
-            hint=f"uncited train {cached or f'--batch-size {smaller} --accumulate {recipe.accumulate * 2}'}",
+            hint=f"uncited train --policy NAME {cached or f'--batch-size {smaller} --accumulate {recipe.accumulate * 2}'}",
         ) from error

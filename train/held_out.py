@@ -72,12 +72,12 @@ def read_held_out(store: Store, build: Build, *, pool_size: int = POOL_SIZE, by:
         raise UsageError(f"--by {by}: no line of the logs holds {by}", hint="--by length")
     labels = build_labels(store, build.build_id)
     rows = labels.filter(pc.equal(labels["split"], "test")).to_pylist()
+    policy = get_policy_by_id(store, build.policy_id)
     if not any(row["role"] == "positive" for row in rows):
         raise MissingError(
             f"{build.build_id} holds back no query with a positive for testing",
-            hint="uncited build --test-share 0.3",
+            hint=f"uncited build --policy {policy.name} --test-share 0.3",
         )
-    policy = get_policy_by_id(store, build.policy_id)
     worth = grades(policy) if policy.scale == "ordered" else {}
     qrels: dict[str, dict[str, int]] = {}
     graded: dict[str, dict[str, int]] = {}

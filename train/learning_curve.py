@@ -148,7 +148,7 @@ def _sizes(split: TrainingSplit, given: Sequence[int]) -> tuple[int, ...]:
     if total < 2 * _SMALLEST:
         raise MissingError(
             f"the train split of {split.build_id} has {total} triplets; a curve takes {2 * _SMALLEST} or more",
-            hint="uncited build --test-share 0.3",
+            hint="uncited build --policy NAME --test-share 0.3",
         )
     wrong = [size for size in given if not 1 <= size <= total]
     if wrong:

@@ -125,7 +125,7 @@ class Recipe:
         if loss not in losses:
             raise UsageError(
                 f"a {self.kind} is not trained with the loss {loss!r}; there are {', '.join(losses)}",
-                hint=f"uncited train --kind {self.kind} --loss {next(iter(losses))}",
+                hint=f"uncited train --policy NAME --kind {self.kind} --loss {next(iter(losses))}",
             )
         _check_numbers(self)
         _check_combination(self, loss)

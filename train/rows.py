@@ -90,7 +90,7 @@ def rows_for(split: TrainingSplit, recipe: Recipe) -> Rows:
     if not made.count:
         raise MissingError(
             f"the train split of {split.build_id} has nothing for the loss {recipe.loss!r}",
-            hint="uncited build --test-share 0.1",
+            hint="uncited build --policy NAME --test-share 0.1",
         )
     return made
 

@@ -96,7 +96,7 @@ def train(
     recipe = recipe.complete()
     splits = [split] if isinstance(split, TrainingSplit) else list(split)
     if not all(split.triplets.num_rows for split in splits):
-        raise MissingError("the train split has no triplets", hint="uncited build --test-share 0.1")
+        raise MissingError("the train split has no triplets", hint="uncited build --policy NAME --test-share 0.1")
     data = _data(splits, recipe)
     if processes() > 1 and data.rows.seen < recipe.batch_size * processes():
         raise UsageError(f"{data.rows.seen:g} rows make no batch of {recipe.batch_size} for each process")

@@ -189,7 +189,7 @@ def _laboratory(
     if not pairs:
         raise MissingError(
             f"no {part} query of {build_id} has both a positive and a negative, so every order is as good",
-            hint="uncited build --test-share 0.3",
+            hint="uncited build --policy NAME --test-share 0.3",
         )
     wanted = {query: qrels[query] for query, _ in pairs}
     needed = sorted({chunk for _, chunk in pairs})

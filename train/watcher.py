@@ -61,7 +61,7 @@ def watcher(progress: Progress, learning_rate: float) -> "TrainerCallback":
                 raise UserError(
                     f"the loss became {loss} at step {state.global_step}: the learning rate {learning_rate} is too"
                     " high for this model",
-                    hint=f"uncited train --learning-rate {learning_rate / 10:g}",
+                    hint=f"uncited train --policy NAME --learning-rate {learning_rate / 10:g}",
                 )
             self.loss = f"loss {loss:.3f}"
 
