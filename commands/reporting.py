@@ -33,6 +33,7 @@ def report(
     from train.report.contents import gather, newest_run
     from train.report.look import LOOK_FILE, look
     from train.report.page import render
+    from train.report.sections import to_run
     from train.report.write import REPORT_FILE, numbers_of, write
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
@@ -66,8 +67,7 @@ def report(
         if where:
             out.line(f"{relative(where)}: {what}")
     if found.evaluation is None:
-        named = f" --model {relative(folder)}" if found.companions else ""
-        out.next(f"uncited evaluate --policy {found.policy.name}{named}")
+        out.next(to_run(found, "evaluate"))
 
 
 def _agreement(session: "Session", policy: "Policy") -> "list[Agreed]":

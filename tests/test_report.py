@@ -349,7 +349,7 @@ class TestWhatIsMissing:
         report(bare.workspace, bare.run)
         text = bare.page.read_text("utf-8")
         assert "triplets, and on those of tastes. Evaluate it with" in text
-        assert "uncited evaluate --policy answers --model models/run" in text
+        assert f"uncited evaluate --policy answers --model {bare.run} --build {bare.build_id}" in text
         assert "Is it &lt;b&gt;liked&lt;/b&gt;?" in text
         assert "nDCG@10 −0.010 (−0.050 to 0.020), no claim (interval spans zero)" in text
 

@@ -1,6 +1,8 @@
 """The parts of the page about the question, the data, the labels, and what it all cost."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 from store.build_origins import HiddenPositive
@@ -84,9 +86,11 @@ def command(text: str) -> Html:
 
 
 def to_run(report: Report, verb: str) -> str:
-    """Return the command that does something with the run; one on several policies has to be named."""
-    named = f" --model models/{report.folder.name}" if report.companions else ""
-    return f"uncited {verb} --policy {report.policy.name}{named}"
+    """Return the command that does something with this very run, whatever its kind, its folder and its build."""
+    folder = report.folder.resolve()
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    named = f"--model {shlex.quote(str(shown))} --build {report.build.build_id}"
+    return f"uncited {verb} --policy {report.policy.name} {named}"
 
 
 def data(report: Report, figures: Mapping[str, Html]) -> Html:
