@@ -198,12 +198,12 @@ def _scored(
 
 def _equal_number(material: Material, found: Mapping[str, Sequence[Triplet]], wanted: int | None) -> int:
     """Return how many triplets every arm gets."""
-    for name, advice in ((NAIVE, "uncited mine"), (CERTIFIED, "uncited build")):
+    for name, advice in ((NAIVE, "mine"), (CERTIFIED, "build")):
         if not found[name]:
             raise MissingError(
                 f"{material.build_id} gives no triplets for the arm {name!r} ({WHAT[name]}): the train queries need a"
                 " cited chunk that is labelled positive, and negatives",
-                hint=f"{advice} --policy {material.policy}",
+                hint=f"uncited {advice} --policy {material.policy}",
             )
     fewest = min(len(found[NAIVE]), len(found[CERTIFIED]))
     if wanted is not None:
