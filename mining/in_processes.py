@@ -13,13 +13,12 @@ import queue
 import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mining.ahead import OBJECTS_BETWEEN_COLLECTIONS
+from mining.ahead import OBJECTS_BETWEEN_COLLECTIONS, in_order
 from store.errors import UserError
 
 Item = TypeVar("Item")
@@ -59,19 +58,7 @@ def in_processes(
             finally:
                 idle.put(process)
 
-        yield _in_order(pool, ask, items, processes + 1)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, ask: Callable[[Item], Answer], items: Iterable[Item], at_once: int
-) -> Iterator[Answer]:
-    asked: deque[Future[Answer]] = deque()
-    for item in items:
-        asked.append(pool.submit(ask, item))
-        if len(asked) == at_once:
-            yield asked.popleft().result()
-    while asked:
-        yield asked.popleft().result()
+        yield in_order(pool, ask, items, processes + 1)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from mining.ahead import in_order
 from mining.near_duplicates import repeats
 from mining.sketches import Sketches, may_repeat, sketches
 from store.candidates import chunk_texts
@@ -62,7 +63,7 @@ def repeated_positives(store: Store, listed: pa.Table, *, progress: Progress = s
 
 
 def _sketched(store: Store, chunk_ids: pa.Array, progress: Progress) -> Sketches:
-    """Sketch chunks, in the order of `chunk_ids`, two batches of texts at a time."""
+    """Sketch chunks, in the order of `chunk_ids`; texts are read while others are sketched."""
     import numpy as np
 
     progress.start("sketch chunks", len(chunk_ids))
@@ -76,10 +77,8 @@ def _sketched(store: Store, chunk_ids: pa.Array, progress: Progress) -> Sketches
         return len(places)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        batches = texts_at(store, chunk_ids, rows=_TEXTS_AT_A_TIME)
-        while group := list(itertools.islice(batches, _THREADS * 2)):
-            for done in pool.map(sketch, group):
-                progress.advance(done)
+        for done in in_order(pool, sketch, texts_at(store, chunk_ids, rows=_TEXTS_AT_A_TIME), 2 * _THREADS):
+            progress.advance(done)
     return Sketches(bits, runs)
 
 
