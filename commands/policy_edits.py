@@ -81,7 +81,15 @@ def plan(
         found = None
         if sample is not None:
             with out.progress() as bar:
-                found = sample_change(session.store, policy, settings.judge, settings.prices, size=sample, progress=bar)
+                found = sample_change(
+                    session.store,
+                    policy,
+                    settings.judge,
+                    settings.prices,
+                    size=sample,
+                    budget_usd=budget,
+                    progress=bar,
+                )
         if out.json({"plan": planned, "free": planned.is_free, "sample": found, "warnings": warnings(policy)}):
             return
         for warning in warnings(policy):
@@ -89,10 +97,11 @@ def plan(
         _print_plan(out, planned)
         if found:
             _print_sample(out, found)
+        kept = _kept(keep_judgments, keep_reviews)
         if planned.sort == "sample" and planned.pairs and not found:
-            out.next(f"uncited policy plan {file} --sample 50")
+            out.next(f"uncited policy plan {file} --sample 50{kept}")
         if planned.is_new:
-            out.next(f"uncited policy apply {file}")
+            out.next(f"uncited policy apply {file}{kept}")
 
 
 def apply(
@@ -130,7 +139,7 @@ def apply(
                 raise UsageError(
                     f"{planned.pairs:,} judged pairs and {planned.reviews_again:,} answers of people would be asked"
                     " again; nothing was stored",
-                    hint=f"uncited policy apply {file} --yes",
+                    hint=f"uncited policy apply {file}{_kept(keep_judgments, keep_reviews)} --yes",
                 )
             typer.confirm("Store it?", abort=True)
         applied = apply_policy(session.store, policy, keep_judgments=keep_judgments, keep_reviews=keep_reviews)
@@ -168,6 +177,11 @@ def compare(
             out.table("", ("anchor", "candidate", one, other), shown)
         if not found.pairs:
             out.next(f"uncited judge --policy {first.name}", f"uncited judge --policy {second.name}")
+
+
+def _kept(judgments: bool, reviews: bool) -> str:
+    """Return the options of this run that the next command needs too."""
+    return " --keep-judgments" * judgments + " --keep-reviews" * reviews
 
 
 def print_applied(out: "Output", applied: "Applied") -> None:

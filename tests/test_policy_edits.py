@@ -119,6 +119,9 @@ def test_a_sample_within_a_budget_shows_what_would_change_and_is_paid_once(
     workspace: Path, edit: Edit, stub: Stub
 ) -> None:
     edit("at least in part?", "in full?")
+    shown = run("policy", "plan", POLICY, "--sample", 6, "--budget", 0.01, cwd=workspace).stdout
+    assert "The budget is spent" in shown
+    assert not stub.calls, "one call costs five cents"
     shown = run("policy", "plan", POLICY, "--sample", 6, "--budget", 100, cwd=workspace).stdout
     assert "Pairs that get another label under the new wording" in shown
     assert "100.0 %" in shown
@@ -133,8 +136,11 @@ def test_a_sample_within_a_budget_shows_what_would_change_and_is_paid_once(
 
 def test_apply_asks_first_unless_it_is_told_yes(workspace: Path, edit: Edit) -> None:
     edit("at least in part?", "in full?")
-    refused = run("policy", "apply", POLICY, cwd=workspace, status=2).stderr
-    assert f"uncited policy apply {POLICY} --yes" in refused
+    planned = run("policy", "plan", POLICY, "--keep-reviews", cwd=workspace).stderr
+    assert f"uncited policy plan {POLICY} --sample 50 --keep-reviews" in planned
+    assert f"uncited policy apply {POLICY} --keep-reviews" in planned
+    refused = run("policy", "apply", POLICY, "--keep-reviews", cwd=workspace, status=2).stderr
+    assert f"uncited policy apply {POLICY} --keep-reviews --yes" in refused
     assert answering("n\n", workspace) != 0
     assert from_json("policy", "list", cwd=workspace)[0]["version"] == 1
     assert answering("y\n", workspace) == 0
