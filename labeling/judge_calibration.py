@@ -46,6 +46,8 @@ def calibrate_judges(
 ) -> list[JudgeCalibration]:
     """Calibrate every judge of a policy against people's labels, and store the maps.
 
+    A judge that was asked again is calibrated twice: what its repeated asks are worth, and what its label alone is.
+
     Reviews from the audit and imported ones that were given without a suggestion are used alone where there are
     enough: people lean towards what they are shown, and targeted reviews are no sample of anything.
 
@@ -65,7 +67,8 @@ def calibrate_judges(
         used = blind if len(blind) >= _ENOUGH_BLIND else rows
         kept = [row for row in used if "excluded" not in (policy.role(row.label), policy.role(row.human))]
         if kept:
-            done.append(_calibrated(store, policy, judge_id, str(config.get("model")), used, kept, rng))
+            model = str(config.get("model"))
+            done += [_calibrated(store, policy, judge_id, model, used, kept, origin, rng) for origin in _origins(kept)]
     if not done:
         raise MissingError(
             f"no pair of {policy.name} has both a judge's and people's label",
@@ -81,9 +84,9 @@ def _calibrated(
     model: str,
     used: Sequence[JudgedAndReviewed],
     kept: Sequence[JudgedAndReviewed],
+    origin: Origin,
     rng: "np.random.Generator",
 ) -> JudgeCalibration:
-    origin = _origin(kept)
     said = [relevance(policy, row.label, _confidence(row, origin)) for row in kept]
     relevant = [policy.role(row.human) == "positive" for row in kept]
     found = calibrate(said, relevant, [row.anchor_id for row in kept], rng=rng)
@@ -105,11 +108,15 @@ def _calibrated(
     return JudgeCalibration(judge_id, model, reviews, origin, len(used) - len(kept), key, found)
 
 
-def _origin(rows: Sequence[JudgedAndReviewed]) -> Origin:
-    """Choose one source for all pairs, since numbers of two kinds do not compare."""
+def _origins(rows: Sequence[JudgedAndReviewed]) -> tuple[Origin, ...]:
+    """Choose one source for all pairs, since numbers of two kinds do not compare.
+
+    The label alone comes after repeated asks: a pair that nobody has reviewed is asked about once, and only that map
+    applies to it.
+    """
     if all(row.confidence is not None for row in rows):
-        return "the endpoint's probabilities"
-    return "repeated asks" if all(row.asks for row in rows) else "the label alone"
+        return ("the endpoint's probabilities",)
+    return ("repeated asks", "the label alone") if all(row.asks for row in rows) else ("the label alone",)
 
 
 def _confidence(row: JudgedAndReviewed, origin: Origin) -> float | None:
@@ -168,7 +175,7 @@ def said_unsurely(store: Store, policy: Policy, judge: Judge, judge_id: str) -> 
             known[one] = relevant if policy.role(one.label) == "positive" else 1 - relevant
         elif one.confidence is not None:
             known[one] = one.confidence
-    if said and not known:
+    if not known and any(policy.role(one.label) != "excluded" for one in said):
         raise UsageError(
             f"{judge.model} gives no probabilities, so confidence_below = {below} in its pass_on cannot be applied:"
             " take it out of uncited.toml, choose an endpoint that gives logprobs, or fit a map to people's reviews",

@@ -187,11 +187,15 @@ def put_calibration(
 
 
 def newest_map(store: Store, policy: Policy, judge_id: str) -> StoredMap | None:
-    """Return the newest calibration of a judge for a policy's question and positive labels, or None."""
+    """Return the newest map that fits what a judge says of a pair asked about once, or None.
+
+    It is of the policy's question and positive labels; maps of repeated asks, which only reviewed pairs have, are none.
+    """
     found = store.rows(
         """
         SELECT report ->> '$.confidence' AS confidence, method, parameters FROM calibrations
         WHERE judge_id = $judge AND labelling_fingerprint = $fingerprint AND positive_labels = $positive
+          AND (report ->> '$.confidence') IS DISTINCT FROM 'repeated asks'
         ORDER BY fitted_at DESC, calibration_id LIMIT 1
         """,
         {"judge": judge_id, "fingerprint": policy.labelling_fingerprint, "positive": _positive(policy)},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labeling.judge import judge_candidates
-from labeling.judge_calibration import calibrate_judges
+from labeling.judge_calibration import calibrate_judges, calibrated_relevance
 from labeling.judgment_history import pair_history
 from labeling.permuted_asks import ask_again
 from store.calibrations import judged_and_reviewed
@@ -103,8 +103,11 @@ def test_asking_with_the_labels_reordered_tells_a_firm_answer_from_a_guess(store
     assert len(orders) == 5
     assert ("yes", "no", "spam", "unsure") not in orders, "each order is another than the first"
     assert {body["temperature"] for body in again} == {0}
-    (done,) = calibrate_judges(store, policy, rng=np.random.default_rng(0))
-    assert done.confidence == "repeated asks"
+    done, alone = calibrate_judges(store, policy, rng=np.random.default_rng(0))
+    assert (done.confidence, alone.confidence) == ("repeated asks", "the label alone")
+    worth = calibrated_relevance(store, policy, done.judge_id)
+    assert worth is not None
+    assert worth("yes", None) == alone.calibration.recalibration(np.array([1.0]))[0], "others are asked about once"
     rows = judged_and_reviewed(store, policy, done.judge_id)
     assert {row.asks for row in rows} == {5}
     firm = {pair(f"question {n}?", f"firm text {n}") for n in range(12)}
@@ -113,6 +116,11 @@ def test_asking_with_the_labels_reordered_tells_a_firm_answer_from_a_guess(store
     assert store.count("SELECT count(*) FROM judgments") == 24, "repeated asks are no judgments"
     spent = {str(row["purpose"]): row["cost_usd"] for row in judge_costs(store)}
     assert spent["calibrate"] == pytest.approx(5 * float(str(spent["judge"])))
+    with serving(lambda call: labelled("yes")) as strong:
+        first = {"model": "m", "base_url": stub.url, "pass_on": {"confidence_below": 0.8}}
+        stages = JudgeSettings(stages=(first, {"model": "strong", "base_url": strong.url}))
+        unsure = judge_candidates(store, policy, stages, {}).stages[0].passed_on
+    assert unsure == (24 if worth("yes", None) < 0.8 else 0)
 
 
 def test_asking_again_stops_at_an_endpoint_that_is_down_and_goes_on_later(store: Store) -> None:

@@ -175,6 +175,13 @@ def test_without_probabilities_a_limit_on_confidence_is_refused_before_the_next_
     assert store.count("SELECT count(*) FROM judgments") == 2
 
 
+def test_a_limit_on_confidence_leaves_labels_alone_to_which_no_map_applies(store: Store) -> None:
+    policy = put_pairs(store, anchors=1, chunks=2)
+    with serving(lambda call: labelled("unsure")) as cheap, serving([]) as strong:
+        first = {"model": "cheap", "base_url": cheap.url, "pass_on": {"confidence_below": 0.8}}
+        assert cascade(store, policy, first, {"model": "strong", "base_url": strong.url}).stages[0].passed_on == 0
+
+
 def test_a_random_share_is_passed_on_the_same_pairs_every_time(store: Store) -> None:
     policy = put_pairs(store, anchors=10, chunks=[f"chunk {n}: x" for n in range(30)])
     with serving(lambda call: labelled("helps")) as stub:
