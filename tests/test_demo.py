@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.pandas_docs.demo import command_here
 from labeling import local_argilla
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,6 +23,20 @@ def run(*words: object, cwd: Path) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+def test_the_next_commands_can_be_typed_where_the_tool_is_not_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = tmp_path / "bin" / "uncited"
+    installed.parent.mkdir()
+    installed.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(installed.with_name("python")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command_here() == "bin/uncited"
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert command_here() == "uncited"
 
 
 @pytest.mark.slow

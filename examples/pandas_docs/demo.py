@@ -8,12 +8,15 @@ import csv
 import json
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from examples.pandas_docs.log import missing_entries, write_log
+from printing import relative
 from store.builds import latest_build
 from store.database import Store
 from store.policies import Policy, get_policy
@@ -211,10 +214,17 @@ def _finish(workspace: Workspace, *, keep_argilla: bool, say: Say) -> None:
         say(f"Argilla waits with the candidates of {LEFT_OPEN} questions that nobody has answered, at")
         say(queue)
         say(f"Sign in as {visitor.username} with the password {visitor.password}")
+    uncited = command_here()
     say("\n# Next")
-    say(f"uncited review pull --policy {POLICY} {at}     # after you have reviewed some")
-    say(f"uncited build --policy {POLICY} {at}           # with your reviews in it")
-    say("uncited init my-workspace                      # and the same with your own logs")
+    say(f"{uncited} review pull --policy {POLICY} {at}     # after you have reviewed some")
+    say(f"{uncited} build --policy {POLICY} {at}           # with your reviews in it")
+    say(f"{uncited} init my-workspace                      # and the same with your own logs")
+
+
+def command_here() -> str:
+    """Return `uncited` as it can be typed here: where no shell would find it, with the folder of this Python."""
+    beside = Path(sys.executable).with_name("uncited")
+    return "uncited" if shutil.which("uncited") or not beside.exists() else shlex.quote(relative(beside))
 
 
 def _relevant_share(store: Store, policy_name: str) -> Share:
