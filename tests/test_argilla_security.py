@@ -273,7 +273,7 @@ def test_a_running_server_does_not_move_unasked(tls_server: tuple[Server, Path])
     home, port = server.home, json.loads((server.home / "server.pid").read_text())["port"]
     assert local_argilla.up(home) == server
     assert local_argilla.up(home, host="0.0.0.0", port=port, tls_cert=cert, tls_key=cert.with_name("key.pem")) == server
-    for other in ({"host": "127.0.0.1"}, {"port": port + 1}):
+    for other, wished in (({"host": "127.0.0.1"}, "--host 127.0.0.1"), ({"port": port + 1}, f"--port {port + 1}")):
         with pytest.raises(UsageError, match=f"runs already, at {server.url}") as error:
             local_argilla.up(home, **other)
-        assert error.value.hint == "uncited argilla down && uncited argilla up"
+        assert error.value.hint == f"uncited argilla down && uncited argilla up {wished}"

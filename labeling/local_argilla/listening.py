@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import os
 import re
+import shlex
 import socket
 import ssl
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ class Wish:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_in_front: bool = False  # a proxy in front of it speaks TLS
+
+    def options(self) -> str:
+        """Return the options of `uncited argilla up` that wish for this, each after a space."""
+        given = {"host": self.host, "port": self.port, "tls-cert": self.tls_cert, "tls-key": self.tls_key}
+        said = [f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+        return "".join(said) + " --tls-in-front" * self.tls_in_front
 
     def check(self) -> None:
         """Raise `UsageError` where the server would be overheard, or its certificate cannot be used."""

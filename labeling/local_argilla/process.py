@@ -45,7 +45,8 @@ def up(home: Path, wish: Wish, progress: Progress) -> Server:
             server = None
             if _running_pid(home) is not None:
                 if not wish.agrees_with(running := _read_pid_file(home)):
-                    raise UsageError(f"Argilla runs already, at {running.get('url')}, and cannot move.", _RESTART)
+                    url = running.get("url")
+                    raise UsageError(f"Argilla runs already, at {url}, and cannot move.", _RESTART + wish.options())
                 server = _once_ready(home)
             if server is None:  # none ran, or one that was just ending
                 python = environment.ensure(progress)
