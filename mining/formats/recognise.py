@@ -227,6 +227,11 @@ def _unknown(sample: Sample) -> InvalidDataError | None:
         )
     if {"retrieved", "cited"} & set(keys):
         return None
+    if {"file", "line", "errors"} <= set(keys):
+        return InvalidDataError(
+            f"{sample.name} holds lines that an import left out, each as a text beside what is wrong with it",
+            hint=f"jq -r '.raw // empty' {shlex.quote(sample.name)} > mended.jsonl   # to be mended and imported",
+        )
     matches = [(len(set(format.keys) & set(keys)), format) for format in FORMATS if format.keys]
     most, nearest = max(matches, key=lambda match: match[0])
     shown = ", ".join(keys[:12])
