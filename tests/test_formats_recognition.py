@@ -59,6 +59,19 @@ def test_keys_that_no_format_has_are_shown(store: Store, tmp_path: Path) -> None
         import_files(store, [write_lines(tmp_path / "log.jsonl", [{"question": "q", "passages": []}])])
 
 
+def test_a_file_of_rejected_lines_names_the_command_that_makes_lines_of_it(store: Store, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "my log.jsonl", [{**NATIVE, "cited": ["c9"]}])
+    (imported,) = import_files(store, [file], skip_invalid=True).files
+    assert imported.rejects
+    with pytest.raises(InvalidDataError, match="holds lines that an import left out") as refused:
+        import_files(store, [imported.rejects])
+    assert refused.value.hint
+    assert refused.value.hint.startswith(f"jq -r '.raw // empty' '{imported.rejects}' > mended.jsonl")
+    (line,) = (json.loads(text)["raw"] for text in imported.rejects.read_text(encoding="utf-8").splitlines())
+    mended = write_text(tmp_path / "mended.jsonl", line.replace("c9", "c") + "\n")
+    assert import_files(store, [mended]).interactions == 1
+
+
 def test_text_that_is_no_table_is_shown(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InvalidDataError, match='its first line, "Dear all,", is neither JSON nor'):
         import_files(store, [write_text(tmp_path / "mail.txt", "Dear all,\nfleas.\n")])
