@@ -107,7 +107,9 @@ def train(
     epochs: EpochsOption = 1.0,
     batch_size: BatchOption = 32,
     accumulate: Annotated[int, typer.Option(help="Batches a step.")] = 1,
-    mini_batch_size: Annotated[int, typer.Option(help="Texts in memory at once, for a cached loss.")] = 32,
+    mini_batch_size: Annotated[
+        int, typer.Option(help="Texts in memory at once, for a cached loss; pairs read at once, for lists.")
+    ] = 32,
     learning_rate: RateOption = 2e-5,
     negatives: NegativesOption = 1,
     matryoshka: Annotated[str, typer.Option(help="Lengths at which embeddings should do, such as 256,128,64.")] = "",
@@ -139,6 +141,7 @@ def train(
     """Fine-tune a model on a build's train split, or on those of several policies."""
     from printing import Output, relative
     from store.builds import note_output
+    from train.kinds import fixed
     from train.processes import from_first, is_first
     from train.recipe import Recipe
     from train.rows import TrainingSplit
@@ -192,18 +195,24 @@ def train(
         train_model(splits, recipe, out=folder)
         return
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
-    out.note(", ".join(f"{name} {value}" for name, value in recipe.settings().items()))
+    out.note(_listed(recipe.settings()))
+    out.note(f"fixed: {_listed(fixed(recipe))}")
     with out.progress() as bar:
         result = train_model(splits, recipe, out=folder, progress=bar)
     if not out.json(result):
         done = "trained" if result.is_new else "was trained before, with the same settings"
-        out.line(f"{relative(result.model)}: {done}; {result.run['steps']} steps, {result.run['seconds']:.0f} s")
+        took = f"{result.run['steps']} steps, {result.run['seconds']:.0f} s, in {result.run['precision']}"
+        out.line(f"{relative(result.model)}: {done}; {took}")
         out.line(_validation_in_words(result.run))
         if any(prompts := result.run.get("prompts", {}).values()):
             out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
         elsewhere = relative(result.model) if out_dir or len(names) > 1 else ""
         beside = {name: relative(single) for name, single in alone.items()}
         out.next(*_evaluations(names, kind, build_id, elsewhere, beside))
+
+
+def _listed(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _evaluations(

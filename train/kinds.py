@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,16 @@ CLASSES: Mapping[Kind, str] = {
     "sparse": "SparseEncoder",
 }
 
-# Weights of the regularizers of SPLADE, which keep vectors sparse (Lassance and Clinchant 2022, arXiv 2207.03834).
-_DOCUMENT_FLOPS, _QUERY_FLOPS = 3e-5, 5e-5
-_COSINE_SCALE = 20.0  # of cosines taken for logits, as in the ranking losses
-_TRIPLET_MARGIN = 0.2  # of cosine distances, which go from 0 to 2
+# How every kind is trained, beside the learning rate; the betas are those that all use, 0.9 and 0.999.
+WARMUP_SHARE = 0.1
+OPTIMIZATION: Mapping[str, object] = {"lr_scheduler_type": "linear", "weight_decay": 0.0, "max_grad_norm": 1.0}
+
+# What keeps sparse vectors sparse: of SPLADE the weights of Lassance and Clinchant (2022, arXiv 2207.03834), of sparse
+# autoencoders (CSR) those of sentence-transformers.
+_REGULARIZERS: Mapping[str, Mapping[str, float]] = {
+    "splade": {"document_regularizer_weight": 3e-5, "query_regularizer_weight": 5e-5},
+    "csr": {"beta": 0.1, "gamma": 1.0},
+}
 
 
 def kind_of(model: str) -> Kind:
@@ -105,31 +110,58 @@ def make_loss(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401 (four 
     return MatryoshkaLoss(model, made, matryoshka_dims=sorted({full, *recipe.matryoshka}, reverse=True))
 
 
+def fixed(recipe: Recipe, model: Any = None) -> dict[str, object]:  # noqa: ANN401
+    """Return what the weights rest on and `Recipe.settings` does not tell, as JSON has it: what no option sets.
+
+    The numbers of the loss have the names that sentence-transformers gives them. `mini_batch_size` is there where lists
+    are read: it moves rounding and what dropout draws, and so is no setting. Which regularizer a sparse model has, the
+    `model` tells; without it those of both architectures are named.
+    """
+    sparse = recipe.kind == "sparse"
+    regularizers = [_regularizer(model)] if sparse and model is not None else list(_REGULARIZERS) if sparse else []
+    return {
+        "optimizer": "AdamW",
+        "warmup_share": WARMUP_SHARE,
+        **OPTIMIZATION,
+        **recipe.reads.fixed,
+        **({"mini_batch_size": recipe.mini_batch_size} if recipe.reads.shape == "lists" else {}),
+        **{name: value for each in regularizers for name, value in _REGULARIZERS[each].items()},
+    }
+
+
 def _of_bi_encoder(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.util import pairwise_cos_sim
 
+    numbers = recipe.reads.fixed
     if recipe.loss == "gist":
-        return losses.GISTEmbedLoss(model, guide=load("bi-encoder", recipe.guide))
+        return losses.GISTEmbedLoss(model, guide=load("bi-encoder", recipe.guide), **numbers)
     if recipe.loss == "triplet":
-        cosine = losses.TripletDistanceMetric.COSINE
-        return losses.TripletLoss(model, distance_metric=cosine, triplet_margin=_TRIPLET_MARGIN)
+        return losses.TripletLoss(model, distance_metric=losses.TripletDistanceMetric.COSINE, **numbers)
     if recipe.loss == "margin-mse":
         return losses.MarginMSELoss(model, similarity_fct=pairwise_cos_sim)
     if recipe.loss == "distill-kl":
-        return losses.DistillKLDivLoss(model, similarity_fct=lambda a, b: _COSINE_SCALE * pairwise_cos_sim(a, b))
+        return losses.DistillKLDivLoss(
+            model,
+            similarity_fct=lambda a, b: numbers["scale"] * pairwise_cos_sim(a, b),
+            temperature=numbers["temperature"],
+        )
     if recipe.loss == "cosine":
         return losses.CosineSimilarityLoss(model)
     if recipe.loss == "cached-multiple-negatives":
-        return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size)
-    return losses.MultipleNegativesRankingLoss(model)
+        return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size, **numbers)
+    return losses.MultipleNegativesRankingLoss(model, **numbers)
 
 
 def _of_reranker(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     from sentence_transformers.cross_encoder import losses
 
+    numbers = recipe.reads.fixed
     if recipe.loss == "lambda":
-        return losses.LambdaLoss(model, mini_batch_size=recipe.mini_batch_size)
+        weighting = losses.NDCGLoss2PPScheme(mu=numbers["mu"])
+        return losses.LambdaLoss(
+            model, weighting_scheme=weighting, sigma=numbers["sigma"], mini_batch_size=recipe.mini_batch_size
+        )
     if recipe.loss == "listwise":
         return losses.ListNetLoss(model, mini_batch_size=recipe.mini_batch_size)
     return losses.BinaryCrossEntropyLoss(model)
@@ -138,13 +170,16 @@ def _of_reranker(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
 def _of_multi_vector(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     from sentence_transformers.multi_vector_encoder import losses
 
+    numbers = recipe.reads.fixed
     if recipe.loss == "margin-mse":
         return losses.MultiVectorMarginMSELoss(model)
     if recipe.loss == "distill-kl":
-        return losses.MultiVectorDistillKLDivLoss(model)
+        return losses.MultiVectorDistillKLDivLoss(model, **numbers)
     if recipe.loss == "cached-multiple-negatives":
-        return losses.CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=recipe.mini_batch_size)
-    return losses.MultiVectorMultipleNegativesRankingLoss(model)
+        return losses.CachedMultiVectorMultipleNegativesRankingLoss(
+            model, mini_batch_size=recipe.mini_batch_size, **numbers
+        )
+    return losses.MultiVectorMultipleNegativesRankingLoss(model, **numbers)
 
 
 def _of_sparse(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
@@ -154,10 +189,12 @@ def _of_sparse(model: Any, recipe: Recipe) -> "nn.Module":  # noqa: ANN401
     ranking = {
         "multiple-negatives": losses.SparseMultipleNegativesRankingLoss,
         "margin-mse": losses.SparseMarginMSELoss,
-        "distill-kl": partial(losses.SparseDistillKLDivLoss, temperature=1.0),
-    }[recipe.loss](model)
-    if any(type(module).__name__ == "SparseAutoEncoder" for module in model):
-        return losses.CSRLoss(model, loss=ranking)
-    return losses.SpladeLoss(
-        model, ranking, document_regularizer_weight=_DOCUMENT_FLOPS, query_regularizer_weight=_QUERY_FLOPS
-    )
+        "distill-kl": losses.SparseDistillKLDivLoss,
+    }[recipe.loss](model, **recipe.reads.fixed)
+    architecture = _regularizer(model)
+    regularized = {"splade": losses.SpladeLoss, "csr": losses.CSRLoss}[architecture]
+    return regularized(model, loss=ranking, **_REGULARIZERS[architecture])
+
+
+def _regularizer(model: Any) -> str:  # noqa: ANN401
+    return "csr" if any(type(module).__name__ == "SparseAutoEncoder" for module in model) else "splade"

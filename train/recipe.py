@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
 from store.errors import UsageError
@@ -16,34 +16,50 @@ class Loss:
     """What a loss reads: rows of which shape, and whether the other rows of a batch serve as negatives.
 
     `tuples` are an anchor, a positive and hard negatives; `pairs` an anchor, a chunk and how relevant it is, from 0 to
-    1; `lists` an anchor with all its labelled chunks. What `distills` reads a teacher's scores besides.
+    1; `lists` an anchor with all its labelled chunks and the grade of each. What `distills` reads a teacher's scores
+    besides. `fixed` are the numbers of the loss that no option sets, named as sentence-transformers names them.
     """
 
     shape: Shape
     in_batch: bool = False
     distills: bool = False
+    fixed: Mapping[str, float] = field(default_factory=dict)
 
 
-_IN_BATCH = Loss("tuples", in_batch=True)
-_DISTILLATION = {"margin-mse": Loss("tuples", distills=True), "distill-kl": Loss("tuples", distills=True)}
+_OF_COSINES = {"scale": 20.0}  # before a softmax takes them for logits
+_OF_SUMS = {"scale": 1.0}  # of products, which are large enough
+
+
+def _in_batch(fixed: Mapping[str, float]) -> Loss:
+    return Loss("tuples", in_batch=True, fixed=fixed)
+
+
+def _distillation(fixed: Mapping[str, float]) -> dict[str, Loss]:
+    kl = Loss("tuples", distills=True, fixed={**fixed, "temperature": 1.0})
+    return {"margin-mse": Loss("tuples", distills=True), "distill-kl": kl}
+
 
 # The first loss of each kind is its default.
 LOSSES: Mapping[Kind, Mapping[str, Loss]] = {
     "bi-encoder": {
-        "multiple-negatives": _IN_BATCH,
-        "cached-multiple-negatives": _IN_BATCH,
-        "gist": _IN_BATCH,
-        "triplet": Loss("tuples"),
+        "multiple-negatives": _in_batch(_OF_COSINES),
+        "cached-multiple-negatives": _in_batch(_OF_COSINES),
+        "gist": _in_batch({"temperature": 0.01, "margin": 0.0}),
+        "triplet": Loss("tuples", fixed={"triplet_margin": 0.2}),  # of cosine distances, which go from 0 to 2
         "cosine": Loss("pairs"),
-        **_DISTILLATION,
+        **_distillation(_OF_COSINES),
     },
     "reranker": {
         "binary-cross-entropy": Loss("pairs"),
-        "lambda": Loss("lists"),
+        "lambda": Loss("lists", fixed={"mu": 10.0, "sigma": 1.0}),
         "listwise": Loss("lists"),
     },
-    "multi-vector": {"multiple-negatives": _IN_BATCH, "cached-multiple-negatives": _IN_BATCH, **_DISTILLATION},
-    "sparse": {"multiple-negatives": _IN_BATCH, **_DISTILLATION},
+    "multi-vector": {
+        "multiple-negatives": _in_batch(_OF_SUMS),
+        "cached-multiple-negatives": _in_batch(_OF_SUMS),
+        **_distillation({}),
+    },
+    "sparse": {"multiple-negatives": _in_batch(_OF_SUMS), **_distillation({})},
 }
 
 BASE_MODELS: Mapping[Kind, str] = {
@@ -60,7 +76,7 @@ MAX_TOKENS = 512
 JUDGE = "judge"  # as a teacher
 _SOFTENED = "binary-cross-entropy"  # takes labels, and a teacher's probabilities in their place
 
-_SINGLE_NEGATIVE = ("triplet",)  # losses that take one negative a row
+_SINGLE_NEGATIVE = ("triplet", "gist")  # losses that read one negative a row
 
 
 def takes_negatives(kind: Kind, loss: str) -> bool:
@@ -186,7 +202,10 @@ def _check_combination(recipe: Recipe, loss: str) -> None:
     if recipe.matryoshka and (min(recipe.matryoshka) < 1 or len(set(recipe.matryoshka)) < len(recipe.matryoshka)):
         raise UsageError(f"--matryoshka {','.join(map(str, recipe.matryoshka))}: different lengths above zero")
     if recipe.negatives > 1 and not takes_negatives(recipe.kind, loss):
-        raise UsageError(f"the loss {loss!r} takes no number of negatives a row", hint="leave out --negatives")
+        read = "one negative" if loss in _SINGLE_NEGATIVE else "labels"
+        raise UsageError(
+            f"the loss {loss!r} reads {read}, not {recipe.negatives} negatives a row", hint="leave out --negatives"
+        )
     if recipe.guide and loss != "gist":
         raise UsageError(f"a guide belongs to the loss 'gist', not to {loss!r}", hint="leave out --guide")
     if LOSSES[recipe.kind][loss].distills and not recipe.teacher:

@@ -18,7 +18,7 @@ from store.progress import Progress, silent
 from train.advice import advice
 from train.batches import apart_sampler
 from train.freed_memory import keeping_freed_memory
-from train.kinds import load, make_loss, trainer_classes
+from train.kinds import OPTIMIZATION, WARMUP_SHARE, fixed, load, make_loss, trainer_classes
 from train.models import computes_in_bfloat16, quiet
 from train.processes import from_first, is_first, processes
 from train.prompts import Prompts, column_prompts, use_prompts
@@ -44,9 +44,9 @@ class TrainResult:
     """A trained model: its folder, whether this call trained it, and what `run.json` in the folder says.
 
     `run` holds build_id (of the first build), builds (see `train.provenance`), made_from (see `train.runs`), settings,
-    settings_id, versions, environment, precision, device, prompts, steps, seconds, losses (a list of [step, loss]),
-    tasks (name, rows, weight; where there are several), validation (see `_validated`), files and model_sha256 (of what
-    was saved).
+    settings_id, fixed (see `train.kinds.fixed`), versions, environment, precision, device, prompts, steps, seconds,
+    losses (a list of [step, loss]), tasks (name, rows, weight; where there are several), validation (see `_validated`),
+    files and model_sha256 (of what was saved).
     """
 
     model: Path
@@ -165,6 +165,7 @@ def _train(data: _Data, recipe: Recipe, unfinished: Path, progress: Progress) ->
     model.max_seq_length = reads
     history = trainer.state.log_history
     return model, {
+        "fixed": fixed(recipe, model),
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": model.device.type,
         "versions": {name: version(name) for name in ("uncited", "sentence-transformers", "transformers", "torch")},
@@ -238,7 +239,8 @@ def _trainer(
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate,
-        warmup_steps=0.1,  # below 1: a share of all steps
+        warmup_steps=WARMUP_SHARE,  # below 1: a share of all steps
+        **OPTIMIZATION,
         seed=recipe.seed,
         use_cpu=model.device.type == "cpu",
         bf16=computes_in_bfloat16(model.device.type),
