@@ -11,13 +11,13 @@ def training_labels(store: Store, build: Build) -> pa.Table:
 
     Returns:
         Columns anchor_id, chunk_id, anchor, chunk, relevance (1 for a positive, 0 for a negative), split_group, source,
-        kind (of the chunk), synthetic (whether a model wrote the anchor); ordered by anchor_id and pair_id.
+        kind (of the chunk), synthetic (whether a model wrote the anchor), label; ordered by anchor_id and pair_id.
     """
     return store.table(
         """
         SELECT pairs.anchor_id, pairs.chunk_id, anchors.text AS anchor, chunks.text AS chunk,
                CAST(role = 'positive' AS DOUBLE) AS relevance, split_group, source, chunks.kind,
-               pairs.anchor_id IN (SELECT anchor_id FROM synthetic_anchors) AS synthetic
+               pairs.anchor_id IN (SELECT anchor_id FROM synthetic_anchors) AS synthetic, label
         FROM build_labels
         JOIN pairs USING (pair_id)
         JOIN anchors ON anchors.anchor_id = pairs.anchor_id

@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from store.builds import Build, build_triplets
 from store.database import Store
 from store.errors import MissingError
+from store.policies import Policy, get_policy_by_id
 from store.training_rows import training_labels
 from train.alike import alike_chunks, alike_queries
 from train.batches import Meets, Task
+from train.exports.grades import grades, label_scores
 from train.provenance import provenance
 from train.recipe import Recipe
 
@@ -28,8 +30,9 @@ class TrainingSplit:
     """The train split of a build, in memory, so that the database can be closed before the long part begins.
 
     `triplets` has the columns anchor_id, positive_id, negative_id, anchor, positive, negative; `labels` those of
-    `store.training_rows.training_labels`. `provenance` says where it all comes from, as `run.json` keeps it. `scores`
-    are those of a teacher by anchor and chunk id, as logits (see `train.teacher`); empty without one.
+    `store.training_rows.training_labels` but the last, and where labels stand on a scale grade (0 for the worst) and
+    share (the grade as a share of the best one). `provenance` says where it all comes from, as `run.json` keeps it.
+    `scores` are those of a teacher by anchor and chunk id, as logits (see `train.teacher`); empty without one.
     """
 
     build_id: str
@@ -38,13 +41,17 @@ class TrainingSplit:
     provenance: Mapping[str, object] = field(default_factory=dict)
     scores: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
+    def worth(self, of: Literal["grade", "share"]) -> list[float]:
+        """Return what each label is worth; without a scale a positive is worth 1 and a negative 0."""
+        return self.labels[of if of in self.labels.column_names else "relevance"].to_pylist()  # type: ignore[no-any-return]
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Columns in the order that the loss expects, and what each row must not meet (empty where nothing meets).
 
-    `pairs` names each row by the ids of its anchor and its (first) positive, or of its pair. `tasks` part the rows
-    where there are several (see `train.tasks`).
+    `pairs` names each row by the ids of its anchor and its (first) positive, of its pair, or of its anchor and the best
+    chunk of its list. `tasks` part the rows where there are several (see `train.tasks`).
     """
 
     columns: Mapping[str, Sequence[object]]
@@ -75,9 +82,19 @@ def read_training_split(store: Store, build: Build) -> TrainingSplit:
     return TrainingSplit(
         build.build_id,
         build_triplets(store, build.build_id, split="train"),
-        training_labels(store, build),
+        _graded(training_labels(store, build), get_policy_by_id(store, build.policy_id)),
         provenance(store, build),
     )
+
+
+def _graded(labels: pa.Table, policy: Policy) -> pa.Table:
+    """Put what each label is worth in the place of its name; nothing where relevance says it all."""
+    names = labels["label"].to_pylist()
+    labels = labels.drop_columns(["label"])
+    if policy.scale == "ordered":
+        for column, worth in (("grade", grades(policy)), ("share", label_scores(policy))):
+            labels = labels.append_column(column, pa.array([worth[name] for name in names], pa.float64()))
+    return labels
 
 
 def rows_for(split: TrainingSplit, recipe: Recipe) -> Rows:
@@ -162,26 +179,26 @@ def _apart(split: TrainingSplit, ids: Sequence[tuple[str, tuple[str, ...]]]) -> 
 def _pairs(split: TrainingSplit, recipe: Recipe) -> Rows:
     labels = split.labels
     pairs = list(zip(labels["anchor_id"].to_pylist(), labels["chunk_id"].to_pylist(), strict=True))
-    relevance = labels["relevance"].to_pylist()
+    worth = split.worth("share")
     if recipe.teacher:
-        relevance = [probability(split.scores[pair]) for pair in pairs]
+        worth = [probability(split.scores[pair]) for pair in pairs]
     return Rows(
-        {ANCHOR: labels["anchor"].to_pylist(), "chunk": labels["chunk"].to_pylist(), "label": relevance}, pairs=pairs
+        {ANCHOR: labels["anchor"].to_pylist(), "chunk": labels["chunk"].to_pylist(), "label": worth}, pairs=pairs
     )
 
 
 def _lists(split: TrainingSplit, recipe: Recipe) -> Rows:
     """One row an anchor that has labels to tell apart."""
     by_anchor: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in split.labels.to_pylist():
-        by_anchor[row["anchor_id"]].append(row)
-    told = [known for known in by_anchor.values() if len({row["relevance"] for row in known}) > 1]
-    first = [next(row for row in known if row["relevance"]) for known in told]
+    for row, grade in zip(split.labels.to_pylist(), split.worth("grade"), strict=True):
+        by_anchor[row["anchor_id"]].append({**row, "grade": grade})
+    told = [known for known in by_anchor.values() if len({row["grade"] for row in known}) > 1]
+    best = [max(known, key=lambda row: float(row["grade"])) for known in told]
     return Rows(
         {
-            ANCHOR: [row["anchor"] for row in first],
+            ANCHOR: [row["anchor"] for row in best],
             "chunks": [[row["chunk"] for row in known] for known in told],
-            "labels": [[row["relevance"] for row in known] for known in told],
+            "labels": [[row["grade"] for row in known] for known in told],
         },
-        pairs=[(row["anchor_id"], row["chunk_id"]) for row in first],
+        pairs=[(row["anchor_id"], row["chunk_id"]) for row in best],
     )

@@ -36,7 +36,7 @@ class HeldBack(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What is held back: the text of each query and chunk by id, and `qrels`, relevance by query and chunk."""
+    """What is held back: the text of each query and chunk by id, and `qrels`, the grade by query and chunk."""
 
     queries: Mapping[str, str]
     chunks: Mapping[str, str]
@@ -86,7 +86,7 @@ def validation_of(held: TrainingSplit) -> Validation:
     rows = [row for row in held.labels.to_pylist() if row["anchor_id"] in wanted]
     qrels: dict[str, dict[str, int]] = {}
     for row in rows:
-        qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["relevance"])
+        qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row.get("grade", row["relevance"]))
     return Validation(
         {row["anchor_id"]: row["anchor"] for row in rows}, {row["chunk_id"]: row["chunk"] for row in rows}, qrels
     )
@@ -95,7 +95,8 @@ def validation_of(held: TrainingSplit) -> Validation:
 def ndcg(model: Any, kind: Kind, parts: Sequence[Validation]) -> float:  # noqa: ANN401
     """Return nDCG@10 of the labelled chunks in the order of a loaded model; the mean over the parts.
 
-    As in the headline of `train.evaluate`, what has no label is not in the list, so nothing rests on a guess.
+    As in the headline of `train.evaluate`, what has no label is not in the list, so nothing rests on a guess; labels on
+    a scale count by their grade.
     """
     import ir_measures
 
