@@ -14,15 +14,35 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 def advice(recipe: Recipe, out: Path) -> Iterator[None]:
     """Turn a full memory or disk into what to do about it."""
     try:
-        yield
+        with memory_advice(
+            f"training {recipe.base_model} with batches of {recipe.batch_size}",
+            f"uncited train --policy NAME {_smaller(recipe)}",
+        ):
+            yield
     except OSError as error:
         raise UsageError(f"cannot write the model to {out}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def memory_advice(doing: str, hint: str) -> Iterator[None]:
+    """Turn a full memory into an error that says what filled it, and what needs less."""
+    try:
+        yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise
-        smaller = max(1, recipe.batch_size // 2)
-        cached = f"--loss cached-{recipe.loss}" if f"cached-{recipe.loss}" in LOSSES[recipe.kind] else ""
-        raise UserError(
-            f"memory ran out while training {recipe.base_model} with batches of {recipe.batch_size}",
-            hint=f"uncited train --policy NAME {cached or f'--batch-size {smaller} --accumulate {recipe.accumulate * 2}'}",
-        ) from error
+        raise UserError(f"memory ran out while {doing}", hint=hint) from error
+
+
+def _smaller(recipe: Recipe) -> str:
+    """Return the options that need less memory and change least of what is learned.
+
+    Only the cached losses keep no more than a mini-batch: those that read lists keep all of a batch until its gradient.
+    """
+    is_cached = recipe.loss.startswith("cached-")
+    cached = recipe.loss if is_cached else f"cached-{recipe.loss}"
+    if cached in LOSSES[recipe.kind] and not (is_cached and recipe.mini_batch_size == 1):
+        return f"--loss {cached} --mini-batch-size {max(1, min(recipe.mini_batch_size, recipe.batch_size) // 2)}"
+    if recipe.batch_size > 1:
+        return f"--batch-size {recipe.batch_size // 2} --accumulate {recipe.accumulate * 2}"
+    return "--base-model SMALLER_MODEL"

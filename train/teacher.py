@@ -13,6 +13,7 @@ from store.ids import pair_id
 from store.policies import get_policy_by_id
 from store.progress import Progress, silent
 from store.teacher_scores import Texts, judge_confidences, taught_scores
+from train.advice import memory_advice
 from train.kinds import kind_of, load
 from train.models import quiet
 from train.recipe import JUDGE, MAX_TOKENS
@@ -37,17 +38,19 @@ def with_teacher(store: Store, split: TrainingSplit, teacher: str, *, progress: 
     Raises:
         MissingError: there is no such model, or no judge told its confidence about a pair of the build.
         UsageError: the model is no reranker.
+        UserError: memory ran out.
     """
     if teacher == JUDGE:
         return dataclasses.replace(split, scores=_of_judge(store, split))
     texts = _texts(split)
-    found = taught_scores(
-        store,
-        {pair_id(*ids): both for ids, both in texts.items()},
-        model=f"{model_name(teacher)}, logits, {MAX_TOKENS} tokens",
-        score=_Reranker(teacher),
-        progress=progress,
-    )
+    with memory_advice(f"the teacher {teacher} scored pairs", "--teacher SMALLER_RERANKER, or --teacher judge"):
+        found = taught_scores(
+            store,
+            {pair_id(*ids): both for ids, both in texts.items()},
+            model=f"{model_name(teacher)}, logits, {MAX_TOKENS} tokens",
+            score=_Reranker(teacher),
+            progress=progress,
+        )
     return dataclasses.replace(split, scores={ids: found[pair_id(*ids)] for ids in texts})
 
 
