@@ -19,8 +19,8 @@ _Count = Annotated[int, Field(ge=1)]
 class Plan(BaseModel):
     """What to try: every model with every loss, learning rate and number of negatives.
 
-    Empty names of models and losses stand for the default of the kind. Where a loss takes no number of negatives, it is
-    tried once. `validation_share` of the train queries choose the winner by `metric`.
+    Empty names of models and losses stand for the default of the kind. A loss that reads one negative
+    a row, or none, is tried once. `validation_share` of the train queries choose the winner by `metric`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +44,8 @@ class Plan(BaseModel):
         wrong = [loss for loss in given if loss and loss not in known]
         if wrong:
             raise ValueError(f"no loss {wrong[0]!r}; there are {', '.join(known)}")
+        if taught := [loss for loss in given if loss and known[loss].distills]:
+            raise ValueError(f"{taught[0]!r} learns from a teacher, and a sweep has none (uncited train takes one)")
         return given
 
     @field_validator("metric")

@@ -19,7 +19,7 @@ from train.metrics import METRICS, checked_metrics, per_query
 from train.models import quiet
 from train.prompts import known_prompts
 from train.ranking import labelled_scores
-from train.recipe import Kind, Recipe
+from train.recipe import LOSSES, Kind, Recipe
 from train.rows import TrainingSplit
 from train.trainer import train
 
@@ -151,8 +151,11 @@ def laboratory_on_validation(held: TrainingSplit, folder: Path) -> Laboratory:
     """Prepare queries that are held back from training (`train.validation.hold_back`); else as `laboratory_on_test`."""
     rows = held.labels.to_pylist()
     qrels: dict[str, dict[str, int]] = {}
+    grades: dict[str, dict[str, int]] = {}
     for row in rows:
         qrels.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["relevance"])
+        if "grade" in row:
+            grades.setdefault(row["anchor_id"], {})[row["chunk_id"]] = int(row["grade"])
     contested = set(_contested_pairs(qrels))
     human = sum(row["source"] == "human" for row in rows if (row["anchor_id"], row["chunk_id"]) in contested)
     return _laboratory(
@@ -163,7 +166,7 @@ def laboratory_on_validation(held: TrainingSplit, folder: Path) -> Laboratory:
         {row["chunk_id"]: row["chunk"] for row in rows},
         qrels,
         {row["anchor_id"]: row["split_group"] for row in rows},
-        None,
+        grades or None,
         human,
     )
 
@@ -223,11 +226,17 @@ def checked(recipe: Recipe, metric: str, seeds: int) -> tuple[Recipe, tuple[int,
     """Fill in a recipe and return it with the seeds to train with, which begin at its own.
 
     Raises:
-        UsageError: there is no such metric, no seed, or the recipe is wrong.
+        UsageError: there is no such metric, no seed, the loss learns from a teacher, or the recipe is wrong.
     """
     checked_metrics([metric])
     if seeds < 1:
         raise UsageError(f"{seeds} seeds train no model: at least 1")
+    named = LOSSES.get(recipe.kind, {}).get(recipe.loss)
+    if named and named.distills:
+        raise UsageError(
+            f"the loss {recipe.loss!r} learns from a teacher, and an experiment has none",
+            hint=f"uncited train --policy NAME --loss {recipe.loss} --teacher RERANKER  # or leave out --loss",
+        )
     recipe = recipe.complete()
     return recipe, tuple(range(recipe.seed, recipe.seed + seeds))
 
