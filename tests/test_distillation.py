@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from store.database import Store
-from store.errors import MissingError, UsageError
+from store.errors import InvalidDataError, MissingError, UsageError, UserError
 from store.ids import pair_id
 from store.judgments import Judgment, add_judge, add_judgments
 from store.progress import silent
@@ -18,7 +18,9 @@ from train import teacher, trainer
 from train.kinds import load
 from train.recipe import LOSSES, Kind, Recipe
 from train.rows import read_training_split, rows_for
+from train.sweep_file import read_plan
 from train.teacher import with_teacher
+from train.trials import checked
 from train.triplets import build
 
 PAIRS = [(f"{animal} {animal[::-1]}?", f"the {animal} answers", f"nothing of {animal}") for animal in ("flea", "newt")]
@@ -65,6 +67,15 @@ def test_a_teacher_and_a_loss_that_do_not_go_together_are_refused(recipe: Recipe
         recipe.complete()
 
 
+def test_an_experiment_has_no_teacher_and_says_so(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("seeds: 2\nlosses: [multiple-negatives, margin-mse]\n")
+    with pytest.raises(InvalidDataError, match=r":2: losses: 'margin-mse' learns from a teacher, and a sweep has none"):
+        read_plan(plan)
+    with pytest.raises(UsageError, match="'distill-kl' learns from a teacher, and an experiment has none"):
+        checked(Recipe(kind="sparse", loss="distill-kl"), "nDCG@10", 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "loss"), DISTILLING)
 def test_every_kind_that_embeds_learns_from_scores(kind: Kind, loss: str, minilm: str, tmp_path: Path) -> None:
@@ -89,6 +100,15 @@ def test_a_reranker_scores_each_pair_once_whoever_asks_again(
     reranker = load("reranker", minilm)
     reranker.save_pretrained(str(tmp_path / "teacher"))
     split = read_training_split(store, build(store, fill(store, 4)).build)
+
+    def full(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher, "load", full)
+        with pytest.raises(UserError, match=r"memory ran out while the teacher .* scored pairs") as error:
+            with_teacher(store, split, str(tmp_path / "teacher"))
+    assert error.value.hint == "--teacher SMALLER_RERANKER, or --teacher judge"
     taught = with_teacher(store, split, str(tmp_path / "teacher"), progress=silent)
     triplet = split.triplets.to_pylist()[0]
     expected = reranker.predict([(triplet["anchor"], triplet["negative"])], activation_fn=torch.nn.Identity())[0]

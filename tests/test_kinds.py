@@ -1,9 +1,12 @@
 """Every kind of model trains with each of its losses, is saved and loaded, and is told apart again."""
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,17 +14,21 @@ from hypothesis import strategies as st
 
 from store.database import Store
 from store.errors import MissingError, UsageError
+from store.policies import Label, add_policy
 from store.progress import silent
-from tests.labelled_store import fill
+from tests.labelled_store import POLICY, distinct, fill, log, question, review
 from tests.training import split_of
 from train import ranking, trainer
 from train.batches import Meets, apart_sampler, batches_apart
 from train.held_out import HeldOut
-from train.kinds import kind_of, load
+from train.kinds import fixed, kind_of, load, make_loss
 from train.ranking import rank_with_all
 from train.recipe import LOSSES, Kind, Recipe
 from train.rows import read_training_split, rows_for
+from train.sweep_file import Plan, recipes
+from train.trials import laboratory_on_validation
 from train.triplets import build
+from train.validation import hold_back, validation_of
 
 ANIMALS = ("flea", "badger", "ostrich", "whale", "mole", "cricket")
 SPLIT = split_of(
@@ -49,11 +56,21 @@ def one_thread() -> Iterator[None]:
 def test_every_kind_trains_with_every_loss_and_loads(kind: Kind, loss: str, minilm: str, tmp_path: Path) -> None:
     negatives = 2 if loss.endswith("multiple-negatives") else 1
     recipe = Recipe(
-        kind=kind, base_model=minilm, loss=loss, batch_size=2, max_steps=2, learning_rate=1e-4, negatives=negatives
+        kind=kind,
+        base_model=minilm,
+        loss=loss,
+        batch_size=2,
+        mini_batch_size=1,
+        max_steps=2,
+        learning_rate=1e-4,
+        negatives=negatives,
     )
     done = trainer.train(SPLIT, recipe, out=tmp_path / "model")
     assert done.run["steps"] == 2
     assert (done.run["settings"]["kind"], done.run["settings"]["loss"]) == (kind, loss)
+    assert done.run["fixed"].items() <= fixed(recipe.complete()).items()
+    assert done.run["fixed"]["warmup_share"] == 0.1
+    assert done.run["fixed"].keys().isdisjoint(done.run["settings"])
     assert kind_of(str(done.model)) == kind
     assert (
         type(load(kind, str(done.model)))
@@ -75,6 +92,42 @@ def test_new_weights_are_drawn_by_the_seed(kind: Kind, minilm: str, tmp_path: Pa
     assert losses("other", 1) != first
 
 
+def test_a_cached_loss_in_small_pieces_is_the_loss_of_the_whole_batch(minilm: str) -> None:
+    import torch
+
+    model = load("bi-encoder", minilm).to("cpu").eval()  # dropout would draw other numbers for other pieces
+    rows = rows_for(SPLIT, Recipe(base_model=minilm, negatives=2).complete()).columns.values()
+    found = []
+    for loss, pieces in (
+        ("multiple-negatives", 32),
+        ("cached-multiple-negatives", 32),
+        ("cached-multiple-negatives", 2),
+    ):
+        recipe = Recipe(base_model=minilm, loss=loss, negatives=2, mini_batch_size=pieces).complete()
+        model.zero_grad()
+        value = make_loss(model, recipe)([model.preprocess(list(column)[:5]) for column in rows], None)
+        value.backward()
+        gradient = torch.stack([weight.grad.norm() for weight in model.parameters() if weight.grad is not None])
+        found.append([value.item(), gradient.norm().item()])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[2] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_gist_asks_a_guide_of_its_own_and_reads_one_negative_a_row(minilm: str, tmp_path: Path) -> None:
+    guide = str(shutil.copytree(minilm, tmp_path / "guide"))
+    recipe = Recipe(base_model=minilm, loss="gist", guide=guide, batch_size=2, max_steps=1)
+    assert list(rows_for(SPLIT, recipe.complete()).columns) == ["anchor", "positive", "negative"]
+    run = trainer.train(SPLIT, recipe, out=tmp_path / "model").run
+    assert (run["steps"], run["settings"]["guide"]) == (1, guide)
+    assert run["fixed"]["temperature"] == 0.01
+    plan = Plan(losses=("multiple-negatives", "gist"), negatives=(1, 4))
+    assert [(tried.loss, tried.negatives) for tried in recipes(plan)] == [
+        ("multiple-negatives", 1),
+        ("multiple-negatives", 4),
+        ("gist", 1),
+    ]
+
+
 def test_shorter_embeddings_are_trained_too_and_too_long_ones_refused(minilm: str, tmp_path: Path) -> None:
     recipe = Recipe(base_model=minilm, matryoshka=(128, 32), batch_size=2, max_steps=1)
     run = trainer.train(SPLIT, recipe, out=tmp_path / "model").run
@@ -91,8 +144,9 @@ def test_shorter_embeddings_are_trained_too_and_too_long_ones_refused(minilm: st
         (Recipe(kind="reranker", loss="gist"), "a reranker is not trained with the loss 'gist'; there are binary"),
         (Recipe(kind="sparse", matryoshka=(64,)), "are of bi-encoders"),
         (Recipe(matryoshka=(64, 64)), "different lengths"),
-        (Recipe(loss="triplet", negatives=2), "takes no number of negatives"),
-        (Recipe(kind="reranker", negatives=2), "takes no number of negatives"),
+        (Recipe(loss="triplet", negatives=2), "reads one negative, not 2"),
+        (Recipe(loss="gist", negatives=2), "reads one negative, not 2"),
+        (Recipe(kind="reranker", negatives=2), "reads labels, not 2"),
         (Recipe(guide="other"), "belongs to the loss 'gist'"),
         (Recipe(accumulate=0), "above zero: accumulate"),
         (Recipe(max_steps=0), "above zero: max steps"),
@@ -107,6 +161,9 @@ def test_what_has_no_bearing_is_not_recorded() -> None:
     assert "mini_batch_size" not in Recipe().complete().settings()
     assert Recipe(mini_batch_size=8).complete().settings() == Recipe().complete().settings()
     assert Recipe(loss="gist", base_model="m").complete().settings()["guide"] == "m"
+    lists = Recipe(kind="reranker", loss="lambda", mini_batch_size=8).complete()
+    assert "mini_batch_size" not in lists.settings()
+    assert fixed(lists)["mini_batch_size"] == 8, "told all the same"
 
 
 class TestRows:
@@ -128,6 +185,39 @@ class TestRows:
         lists = rows_for(split, Recipe(kind="reranker", loss="lambda", base_model="m").complete()).columns
         assert sum(map(len, lists["labels"])) == pairs.count
         assert all(set(labels) == {0.0, 1.0} for labels in lists["labels"])
+        assert {"label", "grade", "share"}.isdisjoint(split.labels.column_names), "relevance says it all"
+
+    def test_labels_on_a_scale_reach_the_losses_that_read_labels_as_grades(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worth = {"full": 3, "part": 2, "near": 1, "away": 0}
+        labels = [Label(name, name, "positive" if grade > 1 else "negative") for name, grade in worth.items()]
+        graded = dataclasses.replace(POLICY, labels=tuple(labels), signals={"cited": "full"}, scale="ordered")
+        monkeypatch.setattr("tests.labelled_store.POLICY", graded)
+        policy, _ = add_policy(store, graded)
+        for i in range(16):
+            texts = {distinct(name, i): name for name in worth}
+            log(store, question(i), list(texts), cited=[distinct("full", i)])
+            review(store, question(i), texts)
+        split = read_training_split(store, build(store, policy, test_share=0.3).build)
+
+        def columns(kind: Kind, loss: str = "") -> list[tuple[Any, ...]]:
+            made = rows_for(split, Recipe(kind=kind, base_model="m", loss=loss).complete()).columns
+            return list(zip(*made.values(), strict=True))
+
+        pairs = columns("reranker")
+        assert pairs == columns("bi-encoder", "cosine")
+        assert {chunk[:4]: label for _, chunk, label in pairs} == {name: worth[name] / 3 for name in worth}
+        for _, chunks, grades in columns("reranker", "lambda") + columns("reranker", "listwise"):
+            assert grades == [worth[chunk[:4]] for chunk in chunks]
+        sides = {(positive[:4], negative[:4]) for _, positive, negative in columns("bi-encoder")}
+        assert sides <= {(good, bad) for good in ("full", "part") for bad in ("near", "away")}
+        held = hold_back(split, 0.5, 0).held
+        assert held
+        assert {grade for known in validation_of(held).qrels.values() for grade in known.values()} == {0, 1, 2, 3}
+        place = laboratory_on_validation(held, Path("nowhere"))
+        assert place.grades == validation_of(held).qrels
+        assert {relevance for known in place.qrels.values() for relevance in known.values()} == {0, 1}
 
     def test_a_list_without_anything_to_tell_apart_is_left_out(self) -> None:
         with pytest.raises(MissingError, match="nothing for the loss 'lambda'"):

@@ -16,6 +16,7 @@ from store.progress import silent
 from tests.labelled_store import fill
 from tests.training import split_of
 from train import run_folder, trainer, watcher
+from train.advice import advice
 from train.export import export
 from train.models import load_model
 from train.recipe import Recipe
@@ -81,6 +82,7 @@ def test_a_run_is_recorded_repeatable_and_not_repeated(
     assert (run["build_id"], run["steps"], run["settings"]["rows"], run["resumed"]) == ("build_1", 3, 12, False)
     assert [step for step, _ in run["losses"]] == [1, 2, 3]
     assert run["settings"]["base_model_is"] == model_name(minilm)
+    assert (run["fixed"]["warmup_share"], run["fixed"]["scale"], run["fixed"]["weight_decay"]) == (0.1, 20.0, 0.0)
     assert run["made_from"] == []
     assert weights(first) != hashlib.sha256((Path(minilm) / "model.safetensors").read_bytes()).hexdigest()
 
@@ -146,6 +148,14 @@ def test_a_run_that_cannot_be_saved_keeps_its_checkpoint_and_is_saved_later(
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "what a kill after the last step left"
 
 
+def test_so_many_batches_make_one_step(minilm: str, tmp_path: Path) -> None:
+    watched = Watched()
+    run = short_run(tmp_path / "out", minilm, batch_size=2, accumulate=2, progress=watched).run
+    assert (watched.total, watched.done, run["steps"]) == (3, 3, 3), "six batches"
+    assert [step for step, _ in run["losses"]] == [1, 2, 3]
+    assert run["settings"]["accumulate"] == 2
+
+
 def test_the_next_command_evaluates_what_was_trained() -> None:
     assert _evaluations(["answers"], "bi-encoder", None, "", {}) == ["uncited evaluate --policy answers"]
     assert _evaluations(["a", "b"], "sparse", "build_1", "my models/joint", {"b": "my models/b"}) == [
@@ -184,8 +194,26 @@ def test_running_out_of_memory_ends_in_advice(
     monkeypatch.setattr(trainer, "_train", fail)
     with pytest.raises(UserError, match=r"memory ran out .* with batches of 4") as error:
         short_run(tmp_path / "out", minilm)
-    assert error.value.hint == "uncited train --policy NAME --loss cached-multiple-negatives"
+    assert error.value.hint == "uncited train --policy NAME --loss cached-multiple-negatives --mini-batch-size 2"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (
+            Recipe(loss="cached-multiple-negatives", batch_size=512),
+            "--loss cached-multiple-negatives --mini-batch-size 16",
+        ),
+        (Recipe(loss="cached-multiple-negatives", batch_size=8, mini_batch_size=1), "--batch-size 4 --accumulate 2"),
+        (Recipe(kind="reranker", loss="lambda", batch_size=8, accumulate=3), "--batch-size 4 --accumulate 6"),
+        (Recipe(loss="triplet", batch_size=1), "--base-model SMALLER_MODEL"),
+    ],
+)
+def test_what_needs_less_memory_is_what_the_loss_has(recipe: Recipe, options: str) -> None:
+    with pytest.raises(UserError) as error, advice(recipe.complete(), Path("out")):
+        raise MemoryError
+    assert error.value.hint == f"uncited train --policy NAME {options}"
 
 
 def test_other_faults_stay_what_they_are(minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
