@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mining.formats.printed_lists import LONGEST, printed_list
 from mining.formats.source import Read, intact
 from mining.log_format import MAX_LINE_BYTES
 from mining.log_lines import Line, LogFile
@@ -17,6 +18,8 @@ Row = tuple[int, dict[str, Any]]
 _DELIMITERS = ",;\t|"
 _LONGEST_CELL = 1 << 24  # characters; more than any text may have
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_LISTS = ("retrieved", "cited", "signals", "rank", "score")
+_TEXTS = ("text", "chunk_id", "kind", "document", "title")
 
 
 def csv_header(line: str) -> list[str]:
@@ -61,7 +64,11 @@ def csv_rows(
                     bad.append(Line(number, 0, json.dumps(values).encode(), problem))
                 elif any(values):
                     cells = zip(columns, values, strict=False)
-                    yield number, {name: _cell(fields.get(name, name), value) for name, value in cells}
+                    row = {name: _cell(fields.get(name, name), value) for name, value in cells}
+                    if problem := _unread_list(row, fields):
+                        bad.append(Line(number, 0, json.dumps(values).encode(), problem))
+                    else:
+                        yield number, row
                 number = reader.line_num + 2
         except csv.Error as error:
             raise InvalidDataError(f"{log.name}:{reader.line_num + 1}: not CSV: {error}") from error
@@ -96,10 +103,25 @@ def _cell(field: str, value: str) -> Any:  # noqa: ANN401 (what a cell holds)
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            return value
+            found = printed_list(value)
+            return value if found is None else found
     if field in ("rank", "score") or field.startswith(SIGNAL):
         try:
             return float(value) if field != "rank" else int(value)
         except ValueError:
             return value
     return value
+
+
+def _unread_list(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
+    """Say which cell is a list that could not be read; as a text it would pass for one chunk."""
+    for name, value in row.items():
+        if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
+            field = fields.get(name, name)
+            quoted = value[1:2] in ("'", '"') and value[-2:-1] in ("'", '"')
+            if field in _LISTS or field.startswith(SIGNAL) or (field in _TEXTS and quoted):
+                return (
+                    f"column {name} looks like a list, and is none that JSON has, or that Python prints in up to"
+                    f" {LONGEST:,} characters (numpy leaves the commas out); write it as JSON"
+                )
+    return None

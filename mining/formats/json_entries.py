@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from mining.formats.parquet import is_parquet, parquet_rows
@@ -14,6 +14,8 @@ MAX_DOCUMENT_BYTES = 512 << 20  # of one JSON document, which is held in memory;
 _WRAPPERS = {"next_cursor", "meta", "cursors", "total"}  # what stands beside `data` in the answer of a web service
 _SPACE = re.compile(r"[ \t\r\n]*")
 
+Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+
 
 class Entry(NamedTuple):
     """One object of a file, or what is wrong where one should be. `line` is where it begins, or the number of a row."""
@@ -24,8 +26,13 @@ class Entry(NamedTuple):
     problem: str | None
 
 
-def entries(log: LogFile, read: Read = lambda size: None) -> Iterator[Entry]:
+def entries(log: LogFile, read: Read = lambda size: None, pairs: Pairs | None = None) -> Iterator[Entry]:
     """Yield the objects of a file; those of an array, and of the list `data` of a web service's answer, singly.
+
+    Args:
+        log: the file.
+        read: told of bytes.
+        pairs: makes each object out of its keys and values, in their order; by default the last value of a key counts.
 
     Raises:
         InvalidDataError: a file that is one JSON document is not, or is larger than 512 MiB.
@@ -35,7 +42,7 @@ def entries(log: LogFile, read: Read = lambda size: None) -> Iterator[Entry]:
             yield Entry(number, row, b"", None)
         return
     if _is_document(log):
-        yield from _of_document(log)
+        yield from _of_document(log, pairs)
         read(log.size)
         return
     for line in log.lines(read):
@@ -43,12 +50,17 @@ def entries(log: LogFile, read: Read = lambda size: None) -> Iterator[Entry]:
             yield Entry(line.number, {}, line.content, line.problem)
             continue
         try:
-            value = json.loads(line.content)
+            value = json.loads(line.content, object_pairs_hook=pairs)
         except (ValueError, RecursionError) as error:
             yield Entry(line.number, {}, line.content, _not_json(error))
             continue
         for item in _unwrapped(value):
             yield _entry(line.number, item, line.content)
+
+
+def holds_objects(log: LogFile) -> bool:
+    """Tell by its first line whether a file of text is JSON."""
+    return next((line.content.lstrip()[:1] in (b"{", b"[") for line in log.lines()), False)
 
 
 def _is_document(log: LogFile) -> bool:
@@ -61,7 +73,7 @@ def _is_document(log: LogFile) -> bool:
     return False
 
 
-def _of_document(log: LogFile) -> Iterator[Entry]:
+def _of_document(log: LogFile, pairs: Pairs | None) -> Iterator[Entry]:
     with intact(log):
         content = log.unpacked().read(MAX_DOCUMENT_BYTES + 1)
     if len(content) > MAX_DOCUMENT_BYTES:
@@ -78,7 +90,7 @@ def _of_document(log: LogFile) -> Iterator[Entry]:
     del content
     line = counted = 0
     try:
-        for place, value in _values(text):
+        for place, value in _values(text, pairs):
             line += text.count("\n", counted, place)
             counted = place
             for item in _unwrapped(value):
@@ -89,9 +101,9 @@ def _of_document(log: LogFile) -> Iterator[Entry]:
         raise InvalidDataError(f"{log.name}:{line + 1}: not JSON that can be read: nested too deeply") from error
 
 
-def _values(text: str) -> Iterator[tuple[int, Any]]:
+def _values(text: str, pairs: Pairs | None) -> Iterator[tuple[int, Any]]:
     """Yield each value with its place; of an array, its elements, so that one at a time is held."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=pairs)
     place = _after_space(text, 0)
     while place < len(text):
         if text[place] != "[":

@@ -2,34 +2,67 @@
 
 Fields: https://docs.ragas.io/en/stable/concepts/components/eval_sample/ and the ids of
 https://docs.ragas.io/en/stable/concepts/metrics/available_metrics/context_precision/ (`retrieved_context_ids`,
-`reference_context_ids`). JSON Lines, a JSON array, or Parquet; a table in CSV that `EvaluationDataset.to_csv` wrote.
+`reference_context_ids`). JSON Lines, a JSON array, Parquet, or CSV as `EvaluationDataset.to_csv` and pandas write it.
 """
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mining.formats.json_entries import Entry, entries
+from mining.formats.csv_rows import csv_header, csv_rows
+from mining.formats.json_entries import Entry, entries, holds_objects
+from mining.formats.parquet import is_parquet
 from mining.formats.source import Format, Given, Read, Sample, line_of
 from mining.formats.texts import QUERY_KEYS, list_in, text_in
 from mining.log_lines import Line, LogFile
+from store.errors import InvalidDataError
 from store.ids import chunk_id
 
 _KEYS = ("user_input", "retrieved_contexts")
+# What the columns of a CSV file are like: a list of texts, or a text even if it looks like a list.
+_LIKE = {
+    **dict.fromkeys(("retrieved_contexts", "reference_contexts"), "text"),
+    **dict.fromkeys(("retrieved_context_ids", "reference_context_ids"), "chunk_id"),
+    **dict.fromkeys(("response", "reference"), "answer"),
+}
 
 
 def _recognises(sample: Sample) -> str | None:
-    for found in sample.objects:
-        if "user_input" in found and {"retrieved_contexts", "reference_contexts", "retrieved_context_ids"} & set(found):
-            return "its objects are Ragas samples: user_input, retrieved_contexts"
+    if any(_has_contexts(found) for found in sample.objects):
+        return "its objects are Ragas samples: user_input, retrieved_contexts"
+    if sample.lines and not sample.objects and _has_contexts(csv_header(sample.lines[0])):
+        return "its columns are those of Ragas samples: user_input, retrieved_contexts"
     return None
 
 
+def _has_contexts(names: Iterable[str]) -> bool:
+    known = set(names)
+    return "user_input" in known and bool({"retrieved_contexts", "reference_contexts", "retrieved_context_ids"} & known)
+
+
 def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+    if not is_parquet(log) and not holds_objects(log):
+        yield from _of_csv(log, read)
+        return
     for entry in entries(log, read):
         if entry.problem:
             yield Line(entry.line, 0, entry.raw, entry.problem)
         else:
             yield from _sample(entry)
+
+
+def _of_csv(log: LogFile, read: Read) -> Iterator[Line]:
+    def check(columns: Sequence[str]) -> None:
+        if columns and "user_input" not in columns:
+            raise InvalidDataError(
+                f"{log.name} has no column user_input (its columns: {', '.join(columns)})",
+                hint=f"uncited import {shlex.quote(log.name)} --map query=COLUMN --map text=COLUMN",
+            )
+
+    bad: list[Line] = []
+    for number, row in csv_rows(log, check, _LIKE, read, bad):
+        yield from _sample(Entry(number, {name: value for name, value in row.items() if value != ""}, b"", None))
+    yield from bad
 
 
 def _sample(entry: Entry) -> Iterator[Line]:

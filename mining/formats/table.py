@@ -13,7 +13,7 @@ from typing import Any
 
 from mining.formats.csv_rows import SIGNAL, Row, csv_header, csv_rows
 from mining.formats.grouping import grouped
-from mining.formats.json_entries import entries
+from mining.formats.json_entries import entries, holds_objects
 from mining.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from mining.formats.source import Format, Given, Read, Sample, line_of
 from mining.formats.texts import list_in
@@ -45,7 +45,7 @@ def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
     if is_parquet(log):
         check_columns(log.name, parquet_columns(log), given.mapping)
         rows = parquet_rows(log, read)
-    elif _holds_objects(log):
+    elif holds_objects(log):
         rows = _object_rows(log, given.mapping, read, bad)
     else:
         named = {**{field: field for field in _FIELDS}, **given.mapping}
@@ -53,10 +53,6 @@ def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
         rows = csv_rows(log, lambda columns: check_columns(log.name, columns, given.mapping), fields, read, bad)
     yield from lines_of_rows(rows, given.mapping)
     yield from bad
-
-
-def _holds_objects(log: LogFile) -> bool:
-    return next((line.content.lstrip()[:1] in (b"{", b"[") for line in log.lines()), False)
 
 
 def _object_rows(log: LogFile, mapping: Mapping[str, str], read: Read, bad: list[Line]) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mining.formats.grouping import grouped
-from mining.formats.json_entries import entries
+from mining.formats.json_entries import entries, holds_objects
 from mining.formats.source import Format, Given, Grade, Ranked, Read, Run, Sample, Side, line_of
 from mining.formats.texts import first_text
 from mining.log_lines import Line, LogFile
@@ -243,7 +243,7 @@ def load_queries(log: LogFile, given: Given) -> None:
 
 
 def _queries(log: LogFile) -> Iterator[tuple[int, str, str]]:
-    if not _has_objects(log):
+    if not holds_objects(log):
         for line in log.lines():
             query_id, tab, text = ("", "", "") if line.problem else line.content.decode().partition("\t")
             if not tab or not query_id.strip() or not text.strip():
@@ -255,10 +255,6 @@ def _queries(log: LogFile) -> Iterator[tuple[int, str, str]]:
         if entry.problem or not named or not asked:
             raise InvalidDataError(f"{log.name}:{entry.line}: {entry.problem or 'a query needs an id and a text'}")
         yield entry.line, named, asked
-
-
-def _has_objects(log: LogFile) -> bool:
-    return next((line.content.lstrip()[:1] in (b"{", b"[") for line in log.lines()), False)
 
 
 def _whole(text: str) -> bool:
