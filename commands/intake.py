@@ -69,6 +69,8 @@ def _show(out: "Output", result: "ImportResult", policies: list[str]) -> None:
     out.table(title, columns, rows)
     for file in result.files:
         _show_file(out, file, dry_run=result.dry_run)
+    for more in result.beside:
+        out.line(f"{more.file} is read as {more.what} beside {', '.join(more.of)}: {more.why}")
     for corpus in result.corpora:
         out.line(
             f"{corpus.file}: {corpus.chunks:,} chunks of its corpus would come in"

@@ -20,11 +20,16 @@ from store.errors import InvalidDataError
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """An opened corpus. `find` returns the entry of a chunk id, or None."""
+    """An opened corpus. `find` returns the entry of a chunk id, or None.
+
+    `check_unchanged` raises InvalidDataError if the file has been written to since it was opened: what was found after
+    that may be no entry of it.
+    """
 
     name: str
     fingerprint: str
     find: Callable[[str], CorpusEntry | None]
+    check_unchanged: Callable[[], None]
 
 
 @contextlib.contextmanager
@@ -44,19 +49,37 @@ def opened_corpus(file: Path) -> Iterator[Corpus]:
         if texts is not log.raw:
             texts, packed = stack.enter_context(tempfile.TemporaryFile()), texts
             shutil.copyfileobj(packed, texts)
+            log.check_unchanged()
+
+        def entry_at(offset: int) -> CorpusEntry:
+            try:
+                return _entry(texts, offset)
+            except ValidationError:  # something else stands there now
+                log.check_unchanged()
+                raise
 
         @functools.lru_cache(maxsize=4096)
         def find(chunk_id: str) -> CorpusEntry | None:
-            return _entry(texts, offsets[chunk_id]) if chunk_id in offsets else None
+            return entry_at(offsets[chunk_id]) if chunk_id in offsets else None
 
         for line, offset in repeated:
-            again = _entry(texts, offset)
+            again = entry_at(offset)
             first = find(again.chunk_id)
             if first and first.text != again.text:
-                bad.add(line, [f'chunk_id "{again.chunk_id}" had another text before'])
-        if bad.count:
-            raise InvalidDataError(f"{bad.count:,} lines of the corpus {log.name} are wrong\n{bad}")
-        yield Corpus(log.name, log.fingerprint, find)
+                note_two_texts(bad, line, again)
+        refuse_wrong(bad)
+        yield Corpus(log.name, log.fingerprint, find, log.check_unchanged)
+
+
+def note_two_texts(bad: BadLines, line: int, entry: CorpusEntry) -> None:
+    """Note a line of a corpus whose id had another text before."""
+    bad.add(line, [f'chunk_id "{entry.chunk_id}" had another text before'])
+
+
+def refuse_wrong(bad: BadLines) -> None:
+    """Raise InvalidDataError if lines of a corpus are wrong."""
+    if bad.count:
+        raise InvalidDataError(f"{bad.count:,} lines of the corpus {bad.file} are wrong\n{bad}")
 
 
 def _index(log: LogFile, bad: BadLines) -> tuple[dict[str, int], list[tuple[int, int]]]:

@@ -12,7 +12,7 @@ from mining.citations import Citations, parse_citations
 from mining.cited_lines import CitedLines, how_to_cite, with_citations
 from mining.corpus import Corpus, opened_corpus
 from mining.formats.reading import Reading, opened_reading
-from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, given_of, planned
+from mining.formats.recognise import AUTO, NATIVE, TABLE, Found, Plan, files_beside, given_of, planned
 from mining.formats.unmatched import unmatched
 from mining.import_result import CorpusCount, ImportedFile, ImportResult, SignalCount
 from mining.log_errors import BadLines
@@ -110,7 +110,7 @@ def import_frame(
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         try:
             frame.to_parquet(file.name, index=False)
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise InvalidDataError(f"the DataFrame cannot be read: {str(error).splitlines()[0]}") from error
         with opened(file.name) as log:
             found = Found(_FRAME, TABLE, "a pandas DataFrame", held=replace(log, name=_FRAME))
@@ -145,7 +145,8 @@ def _import_all(
         new = add_corpus(job.store, plan.whole, dry_run=job.dry_run, progress=job.progress)
         corpora.append(CorpusCount(str(plan.whole), new))
     unread = any(file.imported_before and not file.rejected for file in imported)
-    return ImportResult(tuple(imported), job.dry_run, tuple(corpora), () if unread else unmatched(given))
+    lost = () if unread else unmatched(given)
+    return ImportResult(tuple(imported), job.dry_run, tuple(corpora), lost, files_beside(plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,8 @@ def _import_one(job: _Job, reading: Reading, corpus: Corpus | None, rejects: Pat
                 if reject or job.dry_run or not bad.count:
                     total = Added(*map(sum, zip(total, add(batch.rows), strict=True)))
                     store.let_go_of_memory(_KEPT_MIB)
+        if corpus:
+            corpus.check_unchanged()
         if job.dry_run:
             raise _DryRunEnds
         if bad.count and not rejects:

@@ -23,6 +23,15 @@ class Unmatched(NamedTuple):
     of: int
 
 
+class FileBeside(NamedTuple):
+    """A file that says more about the interactions of others."""
+
+    file: str
+    what: str  # it holds: qrels, queries, scores ...
+    of: tuple[str, ...]  # the files whose interactions it is about
+    why: str  # what gave it away
+
+
 class CorpusCount(NamedTuple):
     """How many chunks of a corpus that is a part of the data the store did not hold after the lists were read.
 
@@ -72,6 +81,7 @@ class ImportResult:
     dry_run: bool = False
     corpora: tuple[CorpusCount, ...] = ()
     unmatched: tuple[Unmatched, ...] = ()  # where all logs were read: one that was imported before is not read again
+    beside: tuple[FileBeside, ...] = ()
 
     @property
     def interactions(self) -> int:

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from mining.corpus import corpus_entries
+from mining.corpus import corpus_entries, note_two_texts, refuse_wrong
 from mining.log_errors import BadLines
 from mining.log_format import CorpusEntry
 from mining.log_lines import LogFile, opened
 from store.chunks import NamedChunk, adding_chunks
 from store.database import Store
-from store.errors import InvalidDataError
 from store.progress import Progress, silent
 
 _CHUNKS_AT_A_TIME = 10_000
@@ -29,7 +28,7 @@ def add_corpus(store: Store, file: Path, *, dry_run: bool = False, progress: Pro
     Raises:
         MissingError: there is no such file.
         UsageError: it cannot be read.
-        InvalidDataError: lines are wrong; each is named.
+        InvalidDataError: lines are wrong, or one id has two texts; each is named.
     """
     with opened(file) as log:
         return store_corpus(store, _entries(log), dry_run=dry_run, progress=progress)
@@ -61,7 +60,11 @@ class _DryRunEnds(Exception):
 
 def _entries(log: LogFile) -> Iterator[CorpusEntry]:
     bad = BadLines(log.name)
-    for _, entry in corpus_entries(log, bad):
-        yield entry
-    if bad.count:
-        raise InvalidDataError(f"{bad.count:,} lines of the corpus {log.name} are wrong\n{bad}")
+    texts: dict[str, int] = {}  # hashes: memory holds the ids, not the texts
+    for line, entry in corpus_entries(log, bad):
+        text = hash(entry.text)
+        if texts.setdefault(entry.chunk_id, text) == text:
+            yield entry
+        else:
+            note_two_texts(bad, line.number, entry)
+    refuse_wrong(bad)

@@ -6,6 +6,7 @@ retrieved: each query becomes an interaction that holds its relevant chunks, wit
 corpus comes in too, for searches beyond the log.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,8 +27,23 @@ def _recognises(sample: Sample) -> str | None:
     return None
 
 
+class _Doubled(dict[str, Any]):
+    """An object that has a key twice: one of the two values is lost."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    doubled = _Doubled(found)
+    doubled.key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+    return doubled
+
+
 def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    for entry in entries(log, read):
+    for entry in entries(log, read, _object):
         if problem := _problem(entry):
             yield Line(entry.line, 0, entry.raw or b"{}", problem)
             continue
@@ -39,6 +55,9 @@ def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
 def _problem(entry: Entry) -> str | None:
     if entry.problem:
         return entry.problem
+    for name, part in (("the file", entry.value), *entry.value.items()):
+        if isinstance(part, _Doubled):
+            return f'{name}: "{part.key}" stands there twice'
     lacking = [key for key in _KEYS if not isinstance(entry.value.get(key), dict)]
     if lacking:
         return f"{', '.join(lacking)}: missing, or not a JSON object"
@@ -73,7 +92,7 @@ def _wrong(name: str, text: object) -> str | None:
 
 def _corpus(log: LogFile) -> Iterator[CorpusEntry]:
     """Yield every chunk of the corpus, whether a query names it or not."""
-    for entry in entries(log):
+    for entry in entries(log, pairs=_object):
         for name, text in entry.value["corpus"].items() if not _problem(entry) else ():
             yield CorpusEntry(chunk_id=name, text=text)
 

@@ -13,6 +13,7 @@ from mining.formats import hf_dataset, langfuse, langsmith, llamaindex, openinfe
 from mining.formats.json_entries import entries
 from mining.formats.parquet import is_parquet, parquet_columns
 from mining.formats.source import Format, Given, Sample, Side
+from mining.import_result import FileBeside
 from mining.log_lines import STDIN, LogFile, check_readable, opened, refuse_foreign
 from store.errors import InvalidDataError, UsageError
 
@@ -83,6 +84,7 @@ class Beside:
 
     file: str | Path
     side: Side
+    why: str  # what gave it away
     held: LogFile | None = None
 
 
@@ -157,8 +159,10 @@ def _folder(folder: Path, mains: list[Found]) -> tuple[list[Beside], Path | None
     queries, corpus = (_either(folder / name) for name in ("queries.jsonl", "corpus.jsonl"))
     if queries and corpus:
         qrels = sorted([*folder.glob("qrels/*.tsv"), *folder.glob("qrels/*.tsv.gz")])
-        mains.append(Found(queries, trec.BEIR, "a folder with corpus.jsonl and queries.jsonl"))
-        return [Beside(queries, trec.QUERIES), *(Beside(file, trec.QRELS) for file in qrels)], corpus
+        why = "a folder with corpus.jsonl and queries.jsonl"
+        mains.append(Found(queries, trec.BEIR, why))
+        part = f"a part of {why}"
+        return [Beside(queries, trec.QUERIES, part), *(Beside(file, trec.QRELS, part) for file in qrels)], corpus
     lacking = [file for file, there in (("queries.jsonl", queries), ("corpus.jsonl", corpus)) if not there]
     raise UsageError(
         f"{folder} is a directory, and neither a BEIR data set (it lacks {' and '.join(lacking)}) nor one of Hugging"
@@ -178,8 +182,8 @@ def _found(file: str | Path, held: LogFile | None, wanted: Format | None) -> Fou
         return Found(file, wanted or _NO_FORMAT, "", error, held)
     if wanted is None or not wanted.recognises(sample):
         for side in _SIDES if wanted is None else _ABOUT.get(wanted.name, ()):
-            if side.recognises(sample) and not _is_native(sample):
-                return Beside(file, side, held)
+            if (why := side.recognises(sample)) and not _is_native(sample):
+                return Beside(file, side, why, held)
     if wanted:
         return Found(file, wanted, wanted.recognises(sample) or "as it was said to be", None, held)
     for format in FORMATS:
@@ -255,7 +259,7 @@ def _arranged(mains: list[Found], beside: list[Beside], corpus: Path | None, who
         beside = [
             *beside,
             *(
-                Beside(f.file, _BESIDE_ANSWERS[f.format.name], f.held)
+                Beside(f.file, _BESIDE_ANSWERS[f.format.name], f.why, f.held)
                 for f in mains
                 if f.format.name in _BESIDE_ANSWERS
             ),
@@ -283,6 +287,21 @@ def _check_folders(mains: Sequence[Found], wanted: Format | None) -> None:
                 f"{folder} is {found.why}, which is the format {found.format.name} and not {wanted.name}",
                 hint=f"uncited import {shlex.quote(str(folder))}",
             )
+
+
+def files_beside(plan: Plan) -> tuple[FileBeside, ...]:
+    """Say of each file beside the main ones what it is, and beside which; queries that are a main file are left out."""
+    told = []
+    for more in plan.beside:
+        about = [f for f in plan.mains if more.side in _ABOUT.get(f.format.name, ()) and f.file != more.file]
+        if about:
+            names = tuple(_name(found) for found in about)
+            told.append(FileBeside(_name(more), more.side.name, names, more.why))
+    return tuple(told)
+
+
+def _name(file: Found | Beside) -> str:
+    return file.held.name if file.held else str(file.file)
 
 
 def given_of(plan: Plan, mapping: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:
