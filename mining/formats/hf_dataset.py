@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mining.formats.csv_rows import Row
-from mining.formats.parquet import as_json
+from mining.formats.parquet import rows_of
 from mining.formats.source import Read
 from mining.formats.table import check_columns, lines_of_rows
 from mining.log_lines import Line
@@ -58,24 +58,36 @@ def read_split(folder: Path, before: State, mapping: Mapping[str, str], read: Re
         InvalidDataError: the data set is damaged, lacks a column, or was written to while it was read.
     """
     import datasets
+    import pyarrow as pa
 
     try:
         data = datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets raises whatever lies beneath: pyarrow, json, its own
-        raise InvalidDataError(f"{folder} is no data set that can be read: {str(error).splitlines()[0]}") from error
+        raise _damaged(folder, error) from error
     check_columns(str(folder), data.column_names, mapping)
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in data.with_format("arrow").iter(_ROWS_AT_A_TIME):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {name: as_json(value) for name, value in row.items()}
-            read(batch.num_rows)
+        try:
+            for batch in data.with_format("arrow").iter(_ROWS_AT_A_TIME):
+                yield from rows_of(batch, str(folder), number + 1)
+                number += batch.num_rows
+                read(batch.num_rows)
+        except (pa.ArrowException, OSError) as error:
+            _check_unchanged(folder, before)
+            raise _damaged(folder, error) from error
 
     yield from lines_of_rows(rows(), mapping)
+    _check_unchanged(folder, before)
+
+
+def _check_unchanged(folder: Path, before: State) -> None:
     if state(folder) != before:
         raise InvalidDataError(f"{folder} was written to while it was read; import it when it is complete")
+
+
+def _damaged(folder: Path, error: Exception) -> InvalidDataError:
+    return InvalidDataError(f"{folder} is no data set that can be read: {str(error).splitlines()[0]}")
 
 
 def state(folder: Path) -> State:
