@@ -230,3 +230,25 @@ def test_a_column_that_is_there_twice_is_refused_only_where_it_is_read(store: St
         import_files(store, [write_text(tmp_path / "twice.csv", "query,query,text,cited\nq,p,a,yes\n")])
     unread = write_text(tmp_path / "unread.csv", "query,note,note,text,cited\nq,x,y,a,yes\n")
     assert import_files(store, [unread]).files[0].interactions == 1
+
+
+@pytest.mark.parametrize("format", ["uncited", "table"])
+def test_citations_are_read_at_a_json_path(store: Store, tmp_path: Path, format: str) -> None:
+    chunks = [{"chunk_id": "c1", "rank": 1, "text": FLEAS}, {"chunk_id": "c2", "rank": 2, "text": JUMPS}]
+    lines: list[dict[str, object]] = [
+        {"query": "a", "answer": "It is so [1].", "retrieved": chunks, "trace": {"used": [{"id": "c2"}, {"id": "c1"}]}},
+        {"query": "b", "answer": "It is so [2].", "retrieved": chunks, "trace": {"used": []}},
+        {"query": "c", "answer": "It is so.", "retrieved": chunks, "cited": ["c1"], "trace": {"used": [{"id": "c2"}]}},
+    ]
+    file = write_lines(tmp_path / "log.jsonl", lines)
+    (imported,) = import_files(store, [file], format=format, citations="$.trace.used[*].id").files
+    assert imported.citations == "read from the path that was given in 2 answers, 1 of which cite something"
+    assert imported.cited_already == 1
+    assert [line["cited"] for line in stored(store)] == [["c1", "c2"], [], ["c1"]]
+    assert stored(store)[0]["extra"] == {"trace": {"used": [{"id": "c2"}, {"id": "c1"}]}}
+    wrong = write_lines(tmp_path / "wrong.jsonl", [lines[1] | {"trace": {"used": [{"id": "c9"}]}}, {**lines[1]}])
+    with pytest.raises(InvalidDataError, match=r'wrong\.jsonl:1: cites "c9", which was not retrieved') as refused:
+        import_files(store, [wrong], format=format, citations="$.trace.used[*].id")
+    assert "'$.trace.used[*].id'" in str(refused.value.hint)
+    with pytest.raises(InvalidDataError, match=r"wrong\.jsonl:2: \$\.gone: missing"):
+        import_files(store, [wrong], format=format, citations="$.gone")

@@ -502,3 +502,53 @@ def test_a_document_whose_text_is_lost_or_none_makes_the_line_bad(
 ) -> None:
     with pytest.raises(InvalidDataError, match=message):
         import_files(store, [write_lines(tmp_path / "spans.jsonl", [_retrieving(*documents)])])
+
+
+def test_langfuse_observations_whose_parents_form_a_circle_are_named(store: Store, tmp_path: Path) -> None:
+    asked = _observation("search", "RETRIEVER", "chain", input=QUERY, output=[{"page_content": FLEAS}])
+    around = _observation("chain", "SPAN", "search", input=QUERY, output="100 days.")
+    told = "the parents of its spans form a circle: search -> chain -> search"
+    for name, content in (
+        ("export.jsonl", "\n".join(map(json.dumps, (asked, around)))),
+        ("trace.json", json.dumps({"id": "t1", "observations": [asked, around]})),
+    ):
+        file = write_text(tmp_path / name, content)
+        with pytest.raises(InvalidDataError) as refused:
+            import_files(store, [file])
+        assert f"{file}:1: {told}" in refused.value.message
+    assert not stored(store)
+
+
+def test_langsmith_runs_whose_parents_form_a_circle_are_named(store: Store, tmp_path: Path) -> None:
+    root, search, llm = _runs()
+    file = write_lines(tmp_path / "runs.jsonl", [root | {"parent_run_id": "llm"}, search, llm])
+    with pytest.raises(InvalidDataError, match="the parents of its spans form a circle: root -> llm -> root"):
+        import_files(store, [file])
+    itself = write_lines(tmp_path / "itself.jsonl", [search | {"parent_run_id": "search"}])
+    with pytest.raises(InvalidDataError, match="the parents of its spans form a circle: search -> search"):
+        import_files(store, [itself])
+    assert not stored(store)
+
+
+@pytest.mark.parametrize("depth", [100, 101, 120])
+def test_langsmith_runs_within_runs_are_read_up_to_a_depth_that_is_said(
+    store: Store, tmp_path: Path, depth: int
+) -> None:
+    found = _runs()[1] | {"parent_run_id": None, "trace_id": None}
+    for n in reversed(range(depth)):
+        found = {"id": f"r{n}", "run_type": "chain", "inputs": {}, "outputs": {}, "child_runs": [found]}
+    file = write_lines(tmp_path / "runs.jsonl", [found])
+    if depth == 100:
+        assert import_files(store, [file]).interactions == 1
+        return
+    with pytest.raises(InvalidDataError) as refused:
+        import_files(store, [file])
+    assert f'{file}:1: run "r100" stands 100 runs deep and has child_runs; those are not read' in refused.value.message
+    assert not stored(store)
+
+
+def test_a_langsmith_child_that_is_no_run_is_named(store: Store, tmp_path: Path) -> None:
+    root, *children = _runs()
+    file = write_lines(tmp_path / "runs.jsonl", [root | {"child_runs": [*children, "llm"]}])
+    with pytest.raises(InvalidDataError, match=r"runs\.jsonl:1: child_runs\[2\] is not a run"):
+        import_files(store, [file])

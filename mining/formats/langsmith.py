@@ -70,9 +70,15 @@ def _runs(line: int, run: dict[str, Any], trace: str | None, parent: str | None,
             source=first_text(run, "session_name"),
         ),
     )
-    for child in children:
-        if isinstance(child, dict) and depth < _DEEPEST:
+    if children and depth == _DEEPEST:
+        problem = f'run "{run_id}" stands {depth} runs deep and has child_runs; those are not read'
+        yield None, Line(line, 0, json.dumps(run).encode(), problem)
+        return
+    for place, child in enumerate(children):
+        if isinstance(child, dict):
             yield from _runs(line, child, trace_id, run_id, depth + 1)
+        else:
+            yield None, Line(line, 0, json.dumps(run).encode(), f"child_runs[{place}] is not a run")
 
 
 def _is_feedback(sample: Sample) -> str | None:
