@@ -88,8 +88,9 @@ def _print_sizes(out: "Output", found: "Evaluation") -> None:
         against = metric.differences.get(base)
         change = (_signed(against.value), _interval(against)) if against else ("", "")
         values = (metric.values[base], metric.values[found.subject])
-        rows.append((size.dimensions, *values, *change, _bytes(size.index_bytes)))
-    columns = ("dimensions", "before", found.subject, "difference", "95 % interval", "index")
+        time = "" if size.search_ms is None else f"{size.search_ms:.3g}"
+        rows.append((size.dimensions, *values, *change, _bytes(size.index_bytes), time))
+    columns = ("dimensions", "before", found.subject, "difference", "95 % interval", "index", "search ms")
     out.table("nDCG@10 with shorter embeddings, ranking the labelled chunks", columns, rows)
 
 

@@ -141,6 +141,12 @@ def test_shorter_embeddings_are_cut_and_given_length_one_again(minilm: str) -> N
     assert found.cost.queries_timed == 1
     assert found.cost.median_ms is not None
     assert found.cost.median_ms > 0
+    assert found.cost.search_ms is not None
+    assert 0 < found.cost.search_ms < found.cost.median_ms, "encoding is the longer part"
+    short = found.shorter[64].cost
+    assert (short.queries_timed, short.median_ms) == (0, None), "encoding takes the same at any length"
+    assert short.search_ms is not None
+    assert short.search_ms > 0
     assert found.cost.device.startswith(load("bi-encoder", minilm).device.type)
 
 
@@ -171,6 +177,8 @@ def test_an_evaluation_tells_of_every_system_and_survives_its_file(minilm: str, 
     assert found.subject == "tuned"
     assert set(found.labelled.metric("MRR@10").differences) == {"base", "BM25"}
     assert [size.dimensions for size in found.sizes] == [32]
+    assert found.sizes[0].search_ms is not None
+    assert [system.cost.search_ms is None for system in found.systems] == [False, True, False]
     assert found.labelled.queries == 8
     per_query = {one.query: one for one in found.per_query}
     assert per_query["Only a positive"].labelled == {}

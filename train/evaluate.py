@@ -158,13 +158,14 @@ def _at_sizes(
     found = []
     for size in sorted(both, reverse=True):
         at_size = {name: ranked[size] for name, ranked in shorter.items()}
-        index_bytes = next(iter(at_size.values())).cost.index_bytes
+        cost = list(at_size.values())[-1].cost  # of the evaluated model; the base has vectors of the same length
         found.append(
             AtSize(
                 size,
-                index_bytes or 0,
+                cost.index_bytes or 0,
                 compared(test, contested, {n: r.labelled for n, r in at_size.items()}, named=named, seed=seed),
                 compared(test, logged, {n: r.collection for n, r in at_size.items()}, named=named, seed=seed),
+                cost.search_ms,
             )
         )
     return tuple(found)

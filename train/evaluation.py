@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Cost:
     """What a system costs in use: time for one query at a time (milliseconds, encoding and search) and its index.
 
-    None where nothing was timed, or nothing is kept (a reranker reads texts; its index is that of what it reorders).
+    `search_ms` is the median of the search alone, for embeddings that can be cut. None where nothing was timed, or
+    nothing is kept (a reranker reads texts; its index is that of what it reorders).
     """
 
     device: str
@@ -16,6 +17,7 @@ class Cost:
     median_ms: float | None
     p95_ms: float | None
     index_bytes: int | None
+    search_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,16 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class AtSize:
-    """The evaluated model and its base with embeddings cut to their first `dimensions` values, by system."""
+    """The evaluated model and its base with embeddings cut to their first `dimensions` values, by system.
+
+    `search_ms` is the median time of one search with the evaluated model; encoding takes the same at any length.
+    """
 
     dimensions: int
     index_bytes: int
     labelled: Ranking
     collection: Ranking
+    search_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

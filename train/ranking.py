@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from store.progress import Progress, silent
 from train.evaluation import Cost
@@ -25,6 +25,7 @@ _TIMED = 25  # queries, one at a time
 _WARM_UP = 2
 
 Run = dict[str, dict[str, float]]  # query -> chunk -> score
+_Query = TypeVar("_Query")  # a text, or what it is encoded to
 
 
 class Ranked(NamedTuple):
@@ -127,14 +128,14 @@ def _retrieve(
     if not index.cut or not index.dimensions:
         return ranked
     lengths = [size for size in sizes if size < index.dimensions]
-    shorter = {size: _searched(test, wanted, index.cut(size), kind, progress, timed=False) for size in lengths}
+    shorter = {size: _searched(test, wanted, index.cut(size), kind, progress, whole=False) for size in lengths}
     return ranked._replace(shorter=shorter)
 
 
 def _searched(
-    test: HeldOut, wanted: Sequence[str], index: Index, kind: str, progress: Progress, *, timed: bool = True
+    test: HeldOut, wanted: Sequence[str], index: Index, kind: str, progress: Progress, *, whole: bool = True
 ) -> Ranked:
-    """Search an index for each query."""
+    """Search an index for each query. Where its embeddings are cut, not `whole`, only the search is timed."""
     chunk_ids = list(test.pool)
     place = {chunk_id: i for i, chunk_id in enumerate(chunk_ids)}
     labelled: Run = {}
@@ -152,12 +153,14 @@ def _searched(
             chunk_id: _place(row, i) if row[i] > index.floor else None for chunk_id, i in of_labelled.items()
         }
 
-    def once(query: str) -> None:
-        for block in index.search(index.encode([query], silent)):
+    def search(one: Any) -> None:  # noqa: ANN401
+        for block in index.search(one):
             _best(block[0])
 
-    times = _timed(queries, once) if timed else []
-    cost = _cost(index.device, times, index.size_bytes)
+    times = _timed(queries, lambda query: search(index.encode([query], silent))) if whole else []
+    some = range(min(_TIMED, len(queries))) if index.cut else ()
+    searches = _timed([encoded[i : i + 1] for i in some], search)
+    cost = _cost(index.device, times, index.size_bytes, searches)
     return Ranked(labelled, collection, places, kind, cost, dimensions=index.dimensions)
 
 
@@ -226,7 +229,7 @@ def _places_after(reordered: Mapping[str, float], first: Mapping[str, int | None
     return {chunk: order.get(chunk, place) for chunk, place in first.items()}
 
 
-def _timed(queries: Sequence[str], once: Callable[[str], None]) -> list[float]:
+def _timed(queries: Sequence[_Query], once: Callable[[_Query], None]) -> list[float]:
     """Return how long each of some queries takes, in seconds; the first ones, which warm up, do not count."""
     some = list(queries[:_TIMED])
     for query in some[:_WARM_UP]:
@@ -239,13 +242,14 @@ def _timed(queries: Sequence[str], once: Callable[[str], None]) -> list[float]:
     return times
 
 
-def _cost(device: str, seconds: Sequence[float], index_bytes: int | None) -> Cost:
+def _cost(device: str, seconds: Sequence[float], index_bytes: int | None, searches: Sequence[float] = ()) -> Cost:
     import numpy as np
 
+    search_ms = float(np.median(searches)) * 1000 if searches else None
     if not seconds:
-        return Cost(device, 0, None, None, index_bytes)
+        return Cost(device, 0, None, None, index_bytes, search_ms)
     median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
-    return Cost(device, len(seconds), float(median), float(p95), index_bytes)
+    return Cost(device, len(seconds), float(median), float(p95), index_bytes, search_ms)
 
 
 def _one_after_the_other(first: Cost, second: Cost) -> Cost:

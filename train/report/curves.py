@@ -9,7 +9,7 @@ from train.experiments import MeasuredOn
 from train.learning_curve import Forecast, LearningCurve, PowerLaw
 from train.report.axes import Row, categories, differences, key, log_axis
 from train.report.drawing import BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
-from train.report.wording import in_bytes, number
+from train.report.wording import in_bytes, in_time, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def matryoshka(evaluation: Evaluation, base: str) -> Figure | None:
-    """Draw nDCG@10 against the length of the embeddings, with what an index of that length takes."""
+    """Draw nDCG@10 against the length of the embeddings, with what an index of that length and its search take."""
     if not evaluation.sizes:
         return None
     sizes = sorted(_lengths(evaluation), key=lambda size: size.dimensions)
@@ -29,9 +29,9 @@ def matryoshka(evaluation: Evaluation, base: str) -> Figure | None:
         for system, colour, mark in ((base, BASE, "s-"), (evaluation.subject, GOOD, "o-")):
             known = {n: value for n, metric in found.items() if (value := metric.values.get(system)) is not None}
             axes.plot(list(known), list(known.values()), mark, color=colour, label=word(system), markersize=7)
-        log_axis(axes, {size.dimensions: f"{size.dimensions:,}\n{in_bytes(size.index_bytes)}" for size in sizes}, width)
-        length = "numbers in an embedding" if width == "wide" else "length"
-        axes.set(xlabel=f"{length}, and size of the index", ylabel=name)
+        log_axis(axes, {size.dimensions: "\n".join(_takes(size)) for size in sizes}, width)
+        lines = max(len(_takes(size)) for size in sizes)
+        axes.set(xlabel=", ".join(_TAKES[width][:lines]), ylabel=name)
         key(canvas)
 
     rows: list[tuple[object, ...]] = []
@@ -41,14 +41,29 @@ def matryoshka(evaluation: Evaluation, base: str) -> Figure | None:
         gap = metric.differences.get(base)
         told = (gap.value, gap.low, gap.high, gap.verdict) if gap else (None, None, None, "")
         values = (metric.values.get(base), metric.values.get(evaluation.subject))
-        rows.append((size.dimensions, *values, *told, size.index_bytes))
+        rows.append((size.dimensions, *values, *told, size.index_bytes, size.search_ms))
         if gap and gap.verdict in ("gain", "loss"):
             claimed.append(f"a {gap.verdict} at {size.dimensions:,}")
     says = f"{name} with the first {', '.join(f'{n:,}' for n in found)} numbers of each embedding. " + (
         f"Against {base} there is {', '.join(claimed)}." if claimed else f"No claim against {base} at any length."
     )
-    columns = ("numbers", base, evaluation.subject, "difference", "low", "high", "verdict", "bytes of the index")
-    return Figure("matryoshka", "Shorter embeddings", says, draw, {"wide": 340, "narrow": 320}, columns, rows)
+    columns = (
+        *("numbers", base, evaluation.subject, "difference", "low", "high", "verdict"),
+        *("bytes of the index", "ms of a search"),
+    )
+    return Figure("matryoshka", "Shorter embeddings", says, draw, {"wide": 360, "narrow": 340}, columns, rows)
+
+
+_TAKES: dict[Width, tuple[str, str, str]] = {
+    "wide": ("numbers in an embedding", "size of the index", "time of a search"),
+    "narrow": ("length", "index", "search"),
+}
+
+
+def _takes(size: AtSize) -> list[str]:
+    """Write a length, the size of its index, and where it was measured the time of a search."""
+    told = [f"{size.dimensions:,}", in_bytes(size.index_bytes)]
+    return told if size.search_ms is None else [*told, in_time(size.search_ms)]
 
 
 def _lengths(evaluation: Evaluation) -> Sequence[AtSize]:
@@ -56,7 +71,9 @@ def _lengths(evaluation: Evaluation) -> Sequence[AtSize]:
     tuned = next(system for system in evaluation.systems if system.name == evaluation.subject)
     if tuned.dimensions is None or tuned.dimensions in {size.dimensions for size in evaluation.sizes}:
         return evaluation.sizes
-    whole = AtSize(tuned.dimensions, tuned.cost.index_bytes or 0, evaluation.labelled, evaluation.collection)
+    cost = tuned.cost
+    rankings = (evaluation.labelled, evaluation.collection)
+    whole = AtSize(tuned.dimensions, cost.index_bytes or 0, *rankings, cost.search_ms)
     return (*evaluation.sizes, whole)
 
 

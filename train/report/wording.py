@@ -44,6 +44,13 @@ def in_bytes(size: int) -> str:
     return f"{size} B"
 
 
+def in_time(milliseconds: float) -> str:
+    """Write how long a query takes: one decimal, two below a millisecond."""
+    if milliseconds < 0.005:
+        return "<0.01 ms"
+    return f"{milliseconds:.1f} ms" if milliseconds >= 1 else f"{milliseconds:.2f} ms"
+
+
 def short_model(name: str) -> str:
     """Return what people call a model: the end of its folder, or its name on a hub."""
     parts = [part for part in seen(name).replace("\\", "/").split("/") if part]
