@@ -56,9 +56,9 @@ def report(
             seen = f"The models could not be asked: {error.message}."
             out.note(seen)
     now = datetime.now(UTC)
-    page, drawn = render(found, seen, agreement, written=f"{now.day} {now:%B %Y}")
+    page, drawn, tables = render(found, seen, agreement, written=f"{now.day} {now:%B %Y}")
     numbers = plain(numbers_of(found, seen, agreement))
-    done = write(found, page, drawn, numbers, out=page_file, figures_folder=figures, data_folder=data)
+    done = write(found, page, drawn, tables, numbers, out=page_file, figures_folder=figures, data_folder=data)
     if out.json(done):
         return
     out.line(done.headline)

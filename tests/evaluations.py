@@ -15,8 +15,10 @@ from train.evaluation import (
     QueryResult,
     Ranking,
     RankShift,
+    SeedSpread,
     ShownMove,
     Slice,
+    Spread,
     System,
     Within,
 )
@@ -28,11 +30,10 @@ def compared(value: float, low: float | None, high: float | None, verdict: str) 
     return Compared(value, low, high, 0.01, 0.04, 20, 15, verdict)
 
 
-def ranking(found: Compared, *, before: float = 0.61) -> Ranking:
-    metrics = tuple(
-        Metric(name, name == "nDCG@10", {"base": before, "tuned": before + (found.value or 0)}, {}, {"base": found})
-        for name in METRICS
-    )
+def ranking(found: Compared, *, before: float = 0.61, highest: float | None = None) -> Ranking:
+    values = {"base": before, "tuned": before + (found.value or 0)}
+    at_most = {"base": highest, "tuned": highest} if highest else {}
+    metrics = tuple(Metric(name, name == "nDCG@10", values, at_most, {"base": found}) for name in METRICS)
     return Ranking(24, 20, metrics, {"base": 0.9, "tuned": 0.85})
 
 
@@ -59,7 +60,7 @@ def evaluation(
         )
         for i, (anchor_id, text) in enumerate((queries or {}).items())
     )
-    cost = Cost("cpu", 24, 12.5, 20.1, 1_536_000)
+    cost = Cost("cpu", 24, 12.5, 20.1, 1_536_000, 0.384)
     system = {"model_id": "x@1", "kind": "bi-encoder", "reorders": None, "dimensions": 384, "cost": cost}
     return Evaluation(
         build_id=build_id,
@@ -67,9 +68,9 @@ def evaluation(
         subject="tuned",
         systems=(System("base", base_model, **system), System("tuned", "run", **system)),  # type: ignore[arg-type]
         labelled=measured,
-        collection=measured,
+        collection=ranking(found, before=0.4, highest=0.9),
         synthetic=None,
-        sizes=tuple(AtSize(n, n * 4000, measured, measured) for n in dimensions),
+        sizes=tuple(AtSize(n, n * 4000, measured, measured, n / 1000) for n in dimensions),
         slices=(Slice("query length", "short", measured),),
         per_query=per_query,
         rank_shift=RankShift(
@@ -84,7 +85,7 @@ def evaluation(
         )
         if moves
         else None,
-        seeds=None,
+        seeds=SeedSpread(("x@1", "y@1"), "base", {"nDCG@10": Spread((0.02, 0.04), 0.03, 0.014, 0.02, 0.04)}),
         labels=352,
         human_share=1.0,
         left_out=2,

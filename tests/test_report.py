@@ -51,6 +51,11 @@ FIGURES = {
     *("flow", "metrics", "answers", "rank-shift", "similarity", "map", "matryoshka", "learning-curve", "ablation"),
     "training",
 }
+TABLES = {
+    *("policy-labels", "stations", "left-out", "false-negatives", "agreement", "labelled", "systems", "systems-in-use"),
+    *("collection", "collection-at-most", "slices", "seeds", "rank-shift-within", "answer-metrics", "answer-questions"),
+    *("ablation-arms", "ablation-choices", "worst-queries", "costs", "record"),
+}
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 ELEMENTS = """
     a article b blockquote body caption clippath code dd defs details div dl dt figcaption figure footer
@@ -85,7 +90,10 @@ def fill(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Reported:
-    """A workspace with a run trained for two steps, its evaluation, and experiments over its build."""
+    """A workspace with a run trained for two steps, its evaluation, and experiments over its build.
+
+    Figures and numbers of its report lie beside the workspace, in `f` and `d`.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -110,9 +118,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Reported:
     write_evaluation(evaluation_file(run, made.build_id), told)
     keep_answers(run, answer_comparison(made.build_id, minilm))
     write_experiments(workspace.experiments, made.build_id)
-    report(workspace, run)
+    report(workspace, run, "--figures", workspace.root.parent / "f", "--data", workspace.root.parent / "d")
     torch.set_num_threads(threads)
     return Reported(workspace, run, made.build_id, run / "report.html")
+
+
+def saved(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write_experiments(folder: Path, build_id: str) -> None:
@@ -250,36 +263,62 @@ class TestWriting:
         assert reported.page.read_bytes() == first
         assert b"default-src 'none'" in first
 
-    def test_figures_and_numbers_are_saved(self, reported: Reported, tmp_path: Path) -> None:
-        report(reported.workspace, "--figures", tmp_path / "f", "--data", tmp_path / "d", "--out", tmp_path / "r.html")
-        assert {file.stem for file in (tmp_path / "f").glob("*.png")} == FIGURES
-        assert all(file.read_bytes().startswith(b"\x89PNG") for file in (tmp_path / "f").glob("*.png"))
-        assert "nDCG@10</text>" in (tmp_path / "f" / "metrics.svg").read_text()
+    def test_figures_and_numbers_are_saved(self, reported: Reported) -> None:
+        folder = reported.workspace.root.parent
+        assert {file.stem for file in (folder / "f").glob("*.png")} == FIGURES
+        assert all(file.read_bytes().startswith(b"\x89PNG") for file in (folder / "f").glob("*.png"))
+        assert "nDCG@10</text>" in (folder / "f" / "metrics.svg").read_text()
 
         def refuse(constant: str) -> None:
             raise AssertionError(f"{constant} is no JSON")
 
-        numbers = json.loads((tmp_path / "d" / "report.json").read_text("utf-8"), parse_constant=refuse)
+        numbers = json.loads((folder / "d" / "report.json").read_text("utf-8"), parse_constant=refuse)
         assert numbers["headline"] == "nDCG@10 rose by 0.031 (0.012 to 0.050)."
         assert numbers["report"]["bill"]["calls"] == 0
-        assert {file.stem for file in (tmp_path / "d").glob("*.csv")} == FIGURES
-        with (tmp_path / "d" / "metrics.csv").open(newline="") as file:
-            rows = {row["metric"]: row for row in csv.DictReader(file)}
-        assert float(rows["nDCG@10"]["difference"]) == pytest.approx(0.031)
-        with (tmp_path / "d" / "flow.csv").open(newline="") as file:
-            flow = [(row["put forward because"], row["became"], int(row["pairs"])) for row in csv.DictReader(file)]
+        metrics = {row["metric"]: row for row in saved(folder / "d", "metrics")}
+        assert float(metrics["nDCG@10"]["difference"]) == pytest.approx(0.031)
+        flow = [(row["put forward because"], row["became"], int(row["pairs"])) for row in saved(folder / "d", "flow")]
         assert sum(pairs for *_, pairs in flow) == 50
         assert sum(pairs for why, became, pairs in flow if (why, became) == ("uncited", "positive")) > 0
-        with (tmp_path / "d" / "matryoshka.csv").open(newline="") as file:
-            lengths = {row["numbers"]: row["bytes of the index"] for row in csv.DictReader(file)}
-        assert lengths == {"64": "256000", "128": "512000", "384": "1536000"}, "the whole length too"
-        with (tmp_path / "d" / "answers.csv").open(newline="") as file:
-            answers = {row["metric"]: row for row in csv.DictReader(file)}
+        answers = {row["metric"]: row for row in saved(folder / "d", "answers")}
         assert float(answers["noise_sensitivity"]["high"]) < 0, "as it was measured, whatever is drawn"
         assert (answers["factual_correctness"]["queries"], answers["factual_correctness"]["tuned"]) == ("0", "")
         kept = numbers["report"]["answers"]
         assert (kept["llm"], kept["bill"]["total_cost_usd"], len(kept["measured"])) == ("gpt-5-mini", 0.0625, 12)
-        assert (tmp_path / "r.html").is_file()
+
+    def test_each_figure_and_each_table_of_the_page_is_a_file_of_numbers(self, reported: Reported) -> None:
+        folder = reported.workspace.root.parent / "d"
+        names = {file.stem for file in folder.glob("*.csv")}
+        on_page = re.findall(r'id="(?:figure|table|cards)-([\w-]+)"', reported.page.read_text("utf-8"))
+        assert sorted(names) == sorted(on_page)
+        assert names == FIGURES | TABLES
+        for name in names:
+            with (folder / f"{name}.csv").open(newline="") as file:
+                columns, *rows = csv.reader(file)
+            assert rows, name
+            assert {len(row) for row in rows} == {len(columns)} == {len(set(columns))}, name
+        lengths = {
+            row["numbers"]: (row["bytes of the index"], row["ms of a search"]) for row in saved(folder, "matryoshka")
+        }
+        whole = ("1536000", "0.384")
+        assert lengths == {"64": ("256000", "0.064"), "128": ("512000", "0.128"), "384": whole}
+        moves = json.loads((folder / "report.json").read_text("utf-8"))["report"]["evaluation"]["rank_shift"]["moves"]
+        moved = [
+            (row["query id"], row["chunk id"], *(int(row[rank] or 0) for rank in ("rank before", "rank after")))
+            for row in saved(folder, "rank-shift")
+        ]
+        assert moved == [(m["anchor_id"], m["chunk_id"], m["before"], m["after"] or 0) for m in moves]
+        assert len(moved) > 2
+        ndcg = {row["metric"]: row for row in saved(folder, "collection")}["nDCG@10"]
+        assert [float(ndcg[name]) for name in ("base", "tuned", "low")] == pytest.approx([0.4, 0.431, 0.012])
+        assert {row["tuned"] for row in saved(folder, "collection-at-most")} == {"0.9"}
+        (part,) = saved(folder, "slices")
+        assert (part["part"], part["queries"], part["low"], part["verdict"]) == ("short", "24", "0.012", "gain")
+        (seeds,) = saved(folder, "seeds")
+        assert (seeds["mean gain"], seeds["low"], seeds["high"], seeds["runs"]) == ("0.03", "0.02", "0.04", "2")
+        systems = {row.pop("system"): [*row.values()] for row in saved(folder, "systems-in-use")}
+        assert systems["base"] == ["0.61", "12.5", "20.1", "1536000", "cpu"]
+        assert {row["what"]: row["usd"] for row in saved(folder, "costs")}["answers"] == "0.0625"
 
     def test_negatives_that_are_relevant_are_counted_in_the_open(self, reported: Reported) -> None:
         page = reported.page.read_text("utf-8")
@@ -353,11 +392,11 @@ class TestWhatIsMissing:
         assert "Is it &lt;b&gt;liked&lt;/b&gt;?" in text
         assert "nDCG@10 −0.010 (−0.050 to 0.020), no claim (interval spans zero)" in text
 
-    def test_another_base_than_the_model_was_made_of_is_named(self, bare: Reported) -> None:
+    def test_another_base_than_the_model_was_made_of_is_named(self, bare: Reported, tmp_path: Path) -> None:
         told = evaluation(bare.build_id, "someone/else")
         write_evaluation(evaluation_file(bare.run, bare.build_id), told)
-        report(bare.workspace, bare.run)
-        assert "and compared with someone/else on 24 test queries" in bare.page.read_text("utf-8")
+        report(bare.workspace, bare.run, "--out", tmp_path / "r.html")
+        assert "and compared with someone/else on 24 test queries" in (tmp_path / "r.html").read_text("utf-8")
 
     def test_numbers_beside_a_model_do_not_make_another_model_of_it(self, bare: Reported) -> None:
         before = model_hash(bare.run)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from store.errors import UsageError
-from train.report.html import Html, joined, tag
+from train.report.html import Column, Html, joined, tag
 from train.report.wording import seen
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with what it says in words, and its numbers as a table.
+    """A figure with what it says in words, and its numbers as a table (see `train.report.html.table`).
 
     `draw` gets an empty canvas and its width; `heights` are pixels for both widths.
     """
@@ -69,7 +69,7 @@ class Figure:
     says: str
     draw: Callable[["Canvas", Width], None]
     heights: dict[Width, int]
-    columns: Sequence[str]
+    columns: Sequence[str | Column]
     rows: Sequence[Sequence[object]]
 
 

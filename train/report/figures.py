@@ -11,6 +11,7 @@ from train.report.contents import Report
 from train.report.curves import ablation, learning_curve, matryoshka, training
 from train.report.drawing import BAD, BASE, GOOD, INK, MUTED, PAPER, Figure, Width, word
 from train.report.flow import flow
+from train.report.html import Column, Html, tag
 from train.report.look import Look
 from train.report.wording import in_words, percent
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 _DIFFERENCE = ("difference", "low", "high", "verdict")
+_ID, _TEXT = 14, 120  # characters of an id and of a query that tables of moves show
 
 
 def gains(evaluation: Evaluation, base: str) -> Figure:
@@ -133,16 +135,25 @@ def rank_shift(evaluation: Evaluation) -> Figure | None:
         f"Rank of {len(moves)} relevant chunks with {shift.before} (across) and {shift.after} (down):"
         f" {better} moved up, {worse} moved down."
     )
-    table = [(w.first, w.before, w.after, w.came_in, w.went_out) for w in shift.within]
+    queries = {result.anchor_id: result.query for result in evaluation.per_query}
+    rows = [(m.anchor_id, queries.get(m.anchor_id), m.chunk_id, m.before, m.after) for m in shift.moves]
+    columns = (
+        Column("query", ("query id", "query"), _query),
+        *(Column("chunk", ("chunk id",), lambda chunk_id: chunk_id[:_ID]), "rank before", "rank after"),
+    )
     return Figure(
         "rank-shift",
         "Where the relevant chunks stand",
         says,
         draw,
         {"wide": 420, "narrow": 400},
-        ("among the first", "relevant before", "relevant after", "came in", "went out"),
-        table,
+        columns,
+        rows,
     )
+
+
+def _query(query_id: str, text: str | None) -> Html:
+    return tag("span", word(query_id[:_ID] if text is None else text, _TEXT), dir="auto", class_="words")
 
 
 def embedding_map(look: Look) -> Figure | None:

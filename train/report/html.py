@@ -2,7 +2,9 @@
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from train.report.wording import number, seen
 
@@ -36,21 +38,44 @@ def escaped(text: object) -> Html:
     return Html(html.escape(seen(str(text))))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "") -> Html:
-    """Make a table that scrolls by itself where it is too wide; columns of numbers stand to the right."""
-    cells = list(rows)
+class Column(NamedTuple):
+    """A column that is made of several values, by their names, or that writes its value in its own way."""
+
+    title: str
+    values: Sequence[str]
+    write: Callable[..., object]
+
+
+def value_names(columns: Sequence[str | Column]) -> list[str]:
+    """Return what the values of a row are called, one after the other."""
+    return [name for column in columns for name in (column.values if isinstance(column, Column) else (column,))]
+
+
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, name: str | None = None) -> Html:
+    """Make a table that scrolls by itself where it is too wide; columns of numbers stand to the right.
+
+    A row holds the values of the columns one after the other. A `name` makes the id `table-NAME`.
+    """
+    titles = [column.title if isinstance(column, Column) else column for column in columns]
+    cells = [list(_written(columns, row)) for row in rows]
     right = [
         "n" if all(isinstance(row[i], int | float | None) or _FIGURE.fullmatch(str(row[i])) for row in cells) else None
-        for i in range(len(columns))
+        for i in range(len(titles))
     ]
-    head = tag("tr", *(tag("th", name, scope="col", class_=kind) for name, kind in zip(columns, right, strict=True)))
+    head = tag("tr", *(tag("th", title, scope="col", class_=kind) for title, kind in zip(titles, right, strict=True)))
     body = [
         tag("tr", *(tag("td", cell(value), class_=kind) for value, kind in zip(row, right, strict=True)))
         for row in cells
     ]
-    title = [tag("caption", caption)] if caption else []
-    whole = tag("table", *title, tag("thead", head), tag("tbody", *body))
-    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption or ", ".join(columns))
+    whole = tag("table", tag("thead", head), tag("tbody", *body))
+    own = f"table-{name}" if name else None
+    return tag("div", whole, class_="scroll", id=own, tabindex="0", role="region", aria_label=", ".join(titles))
+
+
+def _written(columns: Sequence[str | Column], row: Sequence[object]) -> Iterator[object]:
+    values = iter(row)
+    for column in columns:
+        yield column.write(*islice(values, len(column.values))) if isinstance(column, Column) else next(values)
 
 
 # What is written like a number: signs, digits, intervals.

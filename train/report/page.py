@@ -11,14 +11,17 @@ from train.report.look import Look
 from train.report.outcome import headline_metric, outcome
 from train.report.results import ablation, answers, curve, embeddings, metrics, shift, training, worst
 from train.report.sections import command, costs, data, labels, question, record, to_run
+from train.report.tables import Table, tables_of
 from train.report.wording import dollars, minutes, number, percent, short_model
 
 # The page asks nothing of anybody and runs nothing; a text that became markup by mistake could not either.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, written: str) -> tuple[Html, list[Figure]]:
-    """Return the page as one HTML document, and its figures.
+def render(
+    report: Report, look: Look | str, agreement: Sequence[Agreed], *, written: str
+) -> tuple[Html, list[Figure], list[Table]]:
+    """Return the page as one HTML document, its figures, and its tables.
 
     Args:
         report: what it says.
@@ -27,12 +30,13 @@ def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, wri
         written: the day, in words.
     """
     told = outcome(report)
-    figures = {figure.name: figure for figure in figures_of(report, look)}
-    drawn = {name: _figure(figure) for name, figure in figures.items()}
+    figures, tables = figures_of(report, look), tables_of(report, agreement)
+    drawn = {one.name: _figure(one) for one in figures}
+    drawn |= {one.name: table(one.columns, one.rows, name=one.name) for one in tables}
     sections = (
-        ("question", "The question", question(report)),
+        ("question", "The question", question(report, drawn)),
         ("data", "Where the data came from", data(report, drawn)),
-        ("labels", "Can the labels be trusted?", labels(report, agreement)),
+        ("labels", "Can the labels be trusted?", labels(report, drawn)),
         ("metrics", "Did training help?", metrics(report, drawn)),
         ("answers", "Are answers better?", answers(report, drawn)),
         ("ranks", "What moved", shift(report, drawn)),
@@ -41,8 +45,8 @@ def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, wri
         ("worth", "What the labels are worth", ablation(report, drawn)),
         ("training", "How it was trained", training(report, drawn)),
         ("worst", "Where it still fails", worst(report)),
-        ("cost", "What it cost", costs(report)),
-        ("record", "The record", record(report)),
+        ("cost", "What it cost", costs(drawn)),
+        ("record", "The record", record(report, drawn)),
     )
     body = [
         tag("section", tag("h2", title, id=f"{name}-title"), content, id=name, aria_labelledby=f"{name}-title")
@@ -71,7 +75,7 @@ def render(report: Report, look: Look | str, agreement: Sequence[Agreed], *, wri
         ]
     )
     page = tag("html", tag("head", head), tag("body", top, tag("main", *body), foot), lang="en")
-    return Html(f"<!doctype html>\n{page}\n"), list(figures.values())
+    return Html(f"<!doctype html>\n{page}\n"), figures, tables
 
 
 def _name(report: Report) -> str:

@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from train.answers.chain import BASE
-from train.answers.ragas_metrics import METRICS
-from train.evaluation import Compared, Ranking, ShownMove, Slice
-from train.experiments import Gain
+from train.evaluation import Ranking, ShownMove
 from train.report.contents import Report
-from train.report.html import Html, joined, table, tag
+from train.report.html import Html, joined, tag
 from train.report.look import Look
 from train.report.outcome import headline_metric
 from train.report.sections import card, command, cut, missing, to_run
-from train.report.wording import in_bytes, in_words, interval, number, percent, short_model, signed
+from train.report.wording import in_words, interval, number, percent, short_model, signed
 
 _MOVES = 4  # that are shown unfolded
-_COMPARED = ("base", "tuned", "difference", "95 % interval", "corrected p", "verdict")
 
 
-def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
+def metrics(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Compare the tuned model with its base, and with whatever else was evaluated."""
     evaluation, base = report.evaluation, report.base
     if evaluation is None:
@@ -26,113 +23,51 @@ def metrics(report: Report, figures: Mapping[str, Html]) -> Html:
         return missing("The model was compared with no other.")
     parts: list[Html] = [tag("p", warning, class_="warning") for warning in evaluation.warnings]
     parts += [
-        figures["metrics"],
+        drawn["metrics"],
         tag(
             "p",
             "For each test query, the order in which a model puts the chunks that have a label. An interval that spans"
             " zero is no claim, whatever its middle says.",
         ),
-        _compared(evaluation.labelled, evaluation.subject, base),
+        *_compared(evaluation.labelled, drawn["labelled"]),
         tag("h3", "Against all that was compared"),
-        _everyone(report),
+        drawn["systems"],
+        drawn["systems-in-use"],
         tag("h3", f"Searching {evaluation.pool:,} chunks"),
         tag(
             "p",
             "The ranking in use. Chunks that nobody labelled count as not relevant, so that a better model may look"
             f" worse than it is. Of the first ten, {_judged(evaluation.collection)} have a label.",
         ),
-        _compared(evaluation.collection, evaluation.subject, base),
-        *_at_most(evaluation.collection, evaluation.subject, base),
+        *_compared(evaluation.collection, drawn["collection"]),
     ]
+    if "collection-at-most" in drawn:
+        title = tag("summary", "At most, were every chunk without a label relevant")
+        parts.append(tag("details", title, drawn["collection-at-most"]))
     if evaluation.synthetic:
         parts += [
             tag("h3", "Questions that a model wrote"),
             tag("p", "They were kept because retrieval finds their chunk, so they flatter it."),
-            _compared(evaluation.synthetic, evaluation.subject, base),
+            *_compared(evaluation.synthetic, drawn["synthetic"]),
         ]
-    if evaluation.slices:
-        name = headline_metric(evaluation).name
-        slices = [_part(part, name, base, evaluation.subject) for part in evaluation.slices]
-        columns = ("by", "part", "queries", "base", "tuned", "difference", "95 % interval", "verdict")
-        parts += [tag("h3", f"Part by part, {name}"), table(columns, slices)]
-    if evaluation.seeds:
-        spread = [
-            (name, found.mean, found.sd, f"{signed(found.low)} to {signed(found.high)}", len(found.gains))
-            for name, found in evaluation.seeds.metrics.items()
-        ]
-        of_runs = ("metric", "mean gain", "standard deviation", "from to", "runs")
-        parts += [tag("h3", "Runs that differ in their seed alone"), table(of_runs, spread)]
+    if "slices" in drawn:
+        parts += [tag("h3", f"Part by part, {headline_metric(evaluation).name}"), drawn["slices"]]
+    if "seeds" in drawn:
+        parts += [tag("h3", "Runs that differ in their seed alone"), drawn["seeds"]]
     share = f"{percent(evaluation.human_share)} of the {evaluation.labels:,} test labels are people's."
     left_out = f" {evaluation.left_out:,} test queries without a positive are left out." if evaluation.left_out else ""
     return joined([*parts, tag("p", share + left_out)])
 
 
-def _compared(ranking: Ranking, subject: str, base: str) -> Html:
-    rows = []
-    for metric in ranking.metrics:
-        found = metric.differences[base]
-        values = (metric.values[base], metric.values[subject])
-        rows.append((metric.name, *values, _signed(found), _bounds(found), _corrected(found), _verdict(found)))
-    says = f"{ranking.queries:,} queries in {ranking.groups:,} independent groups."
-    return joined([table(("metric", *_COMPARED), rows), tag("p", says)])
-
-
-def _at_most(ranking: Ranking, subject: str, base: str) -> list[Html]:
-    """Say what both would reach at most, were every chunk that nobody labelled relevant."""
-    rows = [(m.name, m.highest.get(base), m.highest.get(subject)) for m in ranking.metrics if m.highest]
-    title = tag("summary", "At most, were every chunk without a label relevant")
-    return [tag("details", title, table(("metric", "base", "tuned"), rows))] if rows else []
-
-
-def _verdict(found: Compared | Gain) -> Html:
-    return tag("span", found.verdict, class_=f"verdict-{found.verdict.split(' ')[0]}")
-
-
-def _signed(found: Compared | Gain) -> str:
-    return "" if found.value is None else signed(found.value)
-
-
-def _bounds(found: Compared | Gain) -> str:
-    return "" if found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
-
-
-def _corrected(found: Compared) -> str:
-    if found.corrected_p is None:
-        return ""
-    return f"{found.corrected_p:.3f}" if found.corrected_p >= 0.0005 else "<0.001"
+def _compared(ranking: Ranking, table: Html) -> tuple[Html, Html]:
+    return table, tag("p", f"{ranking.queries:,} queries in {ranking.groups:,} independent groups.")
 
 
 def _judged(ranking: Ranking) -> str:
     return ", ".join(f"{percent(share)} ({name})" for name, share in ranking.judged.items() if share is not None)
 
 
-def _part(part: Slice, name: str, base: str, subject: str) -> tuple[object, ...]:
-    metric = part.ranking.metric(name)
-    found = metric.differences[base]
-    return (
-        *(part.by, part.name, part.ranking.queries, metric.values[base], metric.values[subject]),
-        *(_signed(found), _bounds(found), _verdict(found)),
-    )
-
-
-def _everyone(report: Report) -> Html:
-    """One column a system: its metrics, what a query takes, what its index takes."""
-    assert report.evaluation is not None
-    systems = report.evaluation.systems
-    rows: list[list[object]] = [
-        [metric.name, *(metric.values[system.name] for system in systems)]
-        for metric in report.evaluation.labelled.metrics
-    ]
-    times = [system.cost.median_ms for system in systems]
-    sizes = [system.cost.index_bytes for system in systems]
-    rows.append(
-        ["a query", *("" if time is None else f"{time:.1f} ms" if time >= 0.05 else "<0.1 ms" for time in times)]
-    )
-    rows.append(["index", *("" if size is None else in_bytes(size) for size in sizes)])
-    return table(("", *(system.name for system in systems)), rows)
-
-
-def answers(report: Report, figures: Mapping[str, Html]) -> Html:
+def answers(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Compare the answers that a language model gives from what base and tuned model retrieve."""
     found = report.answers
     if found is None:
@@ -153,19 +88,11 @@ def answers(report: Report, figures: Mapping[str, Html]) -> Html:
     )
     if found.same_chunks:
         doubts += f" For {found.same_chunks:,} queries both models retrieve the same, so that nothing can differ."
-    rows, asks = [], []
-    for metric in found.metrics:
-        of, name = metric.difference, in_words(metric.name)
-        rows.append(
-            (name, metric.queries, metric.base, metric.tuned, _signed(of), _bounds(of), _corrected(of), _verdict(of))
-        )
-        if known := METRICS.get(metric.name):
-            asks.append((name, known.asks + (" Less is better." if metric.lower_is_better else "")))
     parts = [
         tag("p", setting),
-        figures.get("answers") or missing("For no query do both have a value."),
-        table(("metric", "queries", *_COMPARED), rows),
-        tag("details", tag("summary", "What each metric asks"), table(("metric", "asks"), asks)),
+        drawn.get("answers") or missing("For no query do both have a value."),
+        drawn["answer-metrics"],
+        tag("details", tag("summary", "What each metric asks"), drawn["answer-questions"]),
         tag("p", doubts),
     ]
     if found.failures:
@@ -174,7 +101,7 @@ def answers(report: Report, figures: Mapping[str, Html]) -> Html:
     return joined(parts)
 
 
-def shift(report: Report, figures: Mapping[str, Html]) -> Html:
+def shift(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Tell where relevant chunks stood before and after."""
     if report.evaluation is None or report.evaluation.rank_shift is None:
         return missing("Where relevant chunks stood before and after is known once the run has been evaluated.")
@@ -184,7 +111,9 @@ def shift(report: Report, figures: Mapping[str, Html]) -> Html:
         parts.append(
             tag("p", f"The median rank of a relevant chunk was {found.median_before:g} and is {found.median_after:g}.")
         )
-    parts.append(figures.get("rank-shift") or missing("No relevant chunk was retrieved by either model."))
+    parts.append(drawn.get("rank-shift") or missing("No relevant chunk was retrieved by either model."))
+    if "rank-shift-within" in drawn:
+        parts.append(drawn["rank-shift-within"])
     for title, moves in (("The largest gains", found.gains), ("The largest losses", found.losses)):
         parts += [tag("h3", title), *_moves(moves)]
     return joined(parts)
@@ -205,23 +134,23 @@ def _rank(rank: int | None) -> str:
     return "not retrieved" if rank is None else f"rank {rank}"
 
 
-def embeddings(report: Report, look: Look | str, figures: Mapping[str, Html]) -> Html:
+def embeddings(report: Report, look: Look | str, drawn: Mapping[str, Html]) -> Html:
     """Show what training did to similarities."""
     parts: list[Html] = []
     if isinstance(look, str):
         parts.append(missing(look))
     else:
-        parts.append(figures["similarity"])
+        parts.append(drawn["similarity"])
         of_kind = "The models do not put each text into one vector of the same length, so there is no map of them."
-        parts.append(figures.get("map") or missing(of_kind))
-    if "matryoshka" in figures:
-        parts.append(figures["matryoshka"])
+        parts.append(drawn.get("map") or missing(of_kind))
+    if "matryoshka" in drawn:
+        parts.append(drawn["matryoshka"])
     elif report.run["settings"].get("matryoshka"):
         parts.append(missing("It was trained for shorter embeddings too; an evaluation says what they are worth."))
     return joined(parts)
 
 
-def curve(report: Report, figures: Mapping[str, Html]) -> Html:
+def curve(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Show the learning curve, and what the fit says of more labels."""
     found = report.curve
     if found is None:
@@ -229,7 +158,7 @@ def curve(report: Report, figures: Mapping[str, Html]) -> Html:
             "No learning curve was measured for this build. ",
             command(f"uncited learning-curve --policy {report.policy.name}"),
         )
-    parts = [figures["learning-curve"]]
+    parts = [drawn["learning-curve"]]
     first = found.points[0]
     parts.append(
         tag(
@@ -257,7 +186,7 @@ def _within(low: float | None, high: float | None) -> str:
     return interval(low, high) or "no interval"
 
 
-def ablation(report: Report, figures: Mapping[str, Html]) -> Html:
+def ablation(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Show what differently chosen negatives are worth."""
     if report.ablation is None:
         return missing(
@@ -265,26 +194,18 @@ def ablation(report: Report, figures: Mapping[str, Html]) -> Html:
             " build. ",
             command(f"uncited ablation --policy {report.policy.name}"),
         )
-    rows = []
-    for arm in report.ablation.arms:
-        gap = arm.against_naive
-        difference = (_signed(gap), _bounds(gap), _verdict(gap)) if gap else ("", "", arm.unavailable)
-        relevant = f"{arm.relevant:,} of {arm.known:,}" if arm.known else ""
-        rows.append((arm.name, relevant, arm.value.value if arm.value else None, *difference))
-    columns = ("negatives", "relevant", report.ablation.metric, "against naive", "95 % interval", "verdict")
     said = "Relevant: so many of the negatives that have a label are false ones, and teach the model the wrong thing."
-    ways = table(("negatives", "what they are"), [(arm.name, arm.what) for arm in report.ablation.arms])
     return joined(
         [
-            figures["ablation"],
-            table(columns, rows),
-            tag("details", tag("summary", "How each chooses its negatives"), ways),
+            drawn["ablation"],
+            drawn["ablation-arms"],
+            tag("details", tag("summary", "How each chooses its negatives"), drawn["ablation-choices"]),
             tag("p", f"{said} The intervals hold all together."),
         ]
     )
 
 
-def training(report: Report, figures: Mapping[str, Html]) -> Html:
+def training(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Show the curves of training."""
     run = report.run
     settings = run["settings"]
@@ -293,7 +214,7 @@ def training(report: Report, figures: Mapping[str, Html]) -> Html:
     said += f" seed {settings.get('seed', 0)}."
     why_not = (run.get("validation") or {}).get("why_not")
     held = [missing(f"Nothing was held back for validation: {why_not}.")] if why_not else []
-    return joined([tag("p", said), *held, figures.get("training") or missing("The record holds no losses.")])
+    return joined([tag("p", said), *held, drawn.get("training") or missing("The record holds no losses.")])
 
 
 def worst(report: Report) -> Html:
@@ -318,4 +239,4 @@ def worst(report: Report) -> Html:
             tag("article", tag("p", cut(query.query), class_="query", dir="auto"), *texts, about, class_="card")
         )
     said = "The test queries that the tuned model does worst on, by the order in which it puts labelled chunks."
-    return joined([tag("p", said), tag("div", *cards, class_="cards")])
+    return joined([tag("p", said), tag("div", *cards, class_="cards", id="cards-worst-queries")])

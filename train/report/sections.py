@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import cast
 
 from store.build_origins import HiddenPositive
-from train.report.contents import Agreed, Report, base_system
-from train.report.html import Html, joined, table, tag
-from train.report.outcome import headline_metric
-from train.report.wording import dollars, interval, minutes, number, percent, seen, short_model, signed
+from train.report.contents import Report
+from train.report.html import Html, joined, tag
+from train.report.wording import percent
 
 CUT = 500  # characters of a text that are shown; the numbers as JSON hold all of it
 
 _EXAMPLES = 3  # of the policy
-_READING = 0.5  # seconds: who answers quicker on average is a program
 
 
-def question(report: Report) -> Html:
+def question(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Say what "similar" means here, in the words of the policy."""
     policy = report.policy
     parts = [
@@ -28,7 +26,7 @@ def question(report: Report) -> Html:
             tag("code", policy.name),
             f", version {report.build.settings.get('policy_version', '?')}.",
         ),
-        table(("label", "meaning", "in training"), [(a.name, a.meaning, a.role) for a in policy.answers]),
+        drawn["policy-labels"],
     ]
     if policy.examples:
         cards = [
@@ -41,27 +39,15 @@ def question(report: Report) -> Html:
             for example in policy.examples[:_EXAMPLES]
         ]
         parts += [tag("h3", "Examples that judges and reviewers are shown"), tag("div", *cards, class_="cards")]
-    return joined([*parts, *_companions(report)])
+    return joined([*parts, *_companions(drawn)])
 
 
-def _companions(report: Report) -> list[Html]:
+def _companions(drawn: Mapping[str, Html]) -> list[Html]:
     """Name the other policies of a run that was trained on several, with what was found for each apart."""
-    if not report.companions:
+    if "trained-together" not in drawn:
         return []
-    rows = []
-    for other in report.companions:
-        base = base_system(other.evaluation, report.base_model)
-        told = "not evaluated"
-        if other.evaluation and base:
-            metric = headline_metric(other.evaluation)
-            found = metric.differences[base]
-            told = found.verdict
-            if found.value is not None:
-                sure = interval(found.low, found.high) or "no interval"
-                told = f"{metric.name} {signed(found.value)} ({sure}), {found.verdict}"
-        rows.append((other.policy, other.question, told))
     said = "The model was trained on these policies too. The page is about the first; each is tested apart."
-    return [tag("h3", "Trained together with"), tag("p", said), table(("policy", "question", "on its own test"), rows)]
+    return [tag("h3", "Trained together with"), tag("p", said), drawn["trained-together"]]
 
 
 def card(query: str, text: str, *about: object) -> Html:
@@ -93,44 +79,23 @@ def to_run(report: Report, verb: str) -> str:
     return f"uncited {verb} --policy {report.policy.name} {named}"
 
 
-def data(report: Report, figures: Mapping[str, Html]) -> Html:
+def data(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Tell the way from logs to triplets, with counts."""
-    log, counts, progress = report.log, report.counts, report.progress
-    steps: list[tuple[str, int, str]] = [
-        ("interactions", log.interactions, f"logged, {log.anchors:,} different queries"),
-        ("retrievals", log.retrievals, f"{log.cited:,} cited, {log.uncited:,} not"),
-        ("candidates", counts["candidates"], "pairs put forward under this policy"),
-        ("judged", progress.judged, "of them have a judge's label"),
-        ("reviewed", progress.reviewed, "of them were answered by people"),
-        ("labels by people", counts["human_positives"] + counts["human_negatives"], "in this build"),
-        ("other labels", _others(counts), "in this build: a judge's, or lent by a duplicate"),
-        ("promoted", counts["promoted"], "candidate negatives that turned out relevant"),
-        ("triplets to train on", counts["triplets_train"], "anchor, positive, negative"),
-        ("triplets to test on", counts["triplets_test"], "of queries that were held back"),
-    ]
-    out = [(name.replace("_", " "), counts[name]) for name in _LEFT_OUT if counts.get(name)]
     parts = [
         tag(
             "p",
             "A chunk that was retrieved and not cited is only a candidate negative. Each was labelled before anything"
             " was trained on it; what turned out relevant became a positive.",
         ),
-        figures["flow"],
-        table(("station", "count", "what it is"), steps),
+        drawn["flow"],
+        drawn["stations"],
     ]
-    if out:
-        parts.append(tag("details", tag("summary", "Why pairs are left out"), table(("reason", "pairs"), out)))
+    if "left-out" in drawn:
+        parts.append(tag("details", tag("summary", "Why pairs are left out"), drawn["left-out"]))
     return joined(parts)
 
 
-_LEFT_OUT = ("unreviewed", "kept_from_training", "duplicates", "guarded", "undecided", "excluded", "synthetic_left_out")
-
-
-def _others(counts: Mapping[str, int]) -> int:
-    return sum(counts[f"{who}_{role}"] for who in ("judge", "propagated") for role in ("positives", "negatives"))
-
-
-def labels(report: Report, agreement: Sequence[Agreed]) -> Html:
+def labels(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Say what stands behind the labels: reviews of uncited chunks, certificates, agreement."""
     parts: list[Html] = []
     share = report.uncited
@@ -146,8 +111,8 @@ def labels(report: Report, agreement: Sequence[Agreed]) -> Html:
     else:
         parts.append(missing("No uncited chunk of this build was reviewed by people."))
     parts += [tag("h3", "False negatives that people found"), *_hidden(report.hidden)]
-    parts += [tag("h3", "What is certified about the judge"), *_certificates(report)]
-    parts += [tag("h3", "How far reviewers agree"), *_agreement(report, agreement)]
+    parts += [tag("h3", "What is certified about the judge"), *_certificates(report, drawn)]
+    parts += [tag("h3", "How far reviewers agree"), *_agreement(report, drawn)]
     return joined(parts)
 
 
@@ -165,10 +130,10 @@ def _hidden(hidden: Sequence[HiddenPositive]) -> list[Html]:
             judged = f"the judge had said {found.judged}"
         people = "a person" if found.reviewers == 1 else f"{found.reviewers} people"
         cards.append(card(found.anchor, found.chunk, where, f"{people} said ", tag("b", found.label), f", {judged}"))
-    return [tag("div", *cards, class_="cards")]
+    return [tag("div", *cards, class_="cards", id="cards-false-negatives")]
 
 
-def _certificates(report: Report) -> list[Html]:
+def _certificates(report: Report, drawn: Mapping[str, Html]) -> list[Html]:
     used = cast("list[str]", report.build.settings.get("certificates", []))
     judged = report.counts["judge_positives"] + report.counts["judge_negatives"]
     parts = []
@@ -179,105 +144,39 @@ def _certificates(report: Report) -> list[Html]:
         parts.append(tag("p", said, class_="warning"))
     else:
         parts.append(tag("p", f"{judged:,} labels of this build are a judge's, certified by {', '.join(used)}."))
-    if not report.certificates:
-        if judged:
-            parts.append(missing("No certificate was issued. ", command(f"uncited certify -p {report.policy.name}")))
-        return parts
-    rows = []
-    for standing in report.certificates:
-        found = standing.certificate
-        rows.append(
-            (
-                found.group,
-                f"at most {percent(found.bound)}",
-                f"{100 * found.confidence:g} %",
-                found.population,
-                found.reviews,
-                "holds" if not standing.void_because else f"void: {'; '.join(standing.void_because)}",
-            )
-        )
-    columns = ("judge's labels", "wrong", "confidence", "speaks about pairs", "blind reviews", "today")
-    return [*parts, table(columns, rows)]
+    if "certificates" in drawn:
+        parts.append(drawn["certificates"])
+    elif judged:
+        parts.append(missing("No certificate was issued. ", command(f"uncited certify -p {report.policy.name}")))
+    return parts
 
 
-def _agreement(report: Report, agreement: Sequence[Agreed]) -> list[Html]:
-    known = [found for found in agreement if found.value is not None]
-    if not known:
-        people = "One person" if report.time.reviewers == 1 else f"{report.time.reviewers} people"
-        said = f"{people} reviewed, and no pair has answers of two: nothing shows how far reviewers would agree."
-        return [missing(said if report.time.reviewers else "Nobody has reviewed anything under this policy.")]
-    rows = [
-        (
-            found.name,
-            found.value,
-            f"{number(found.low)} to {number(found.high)}" if found.low is not None and found.high is not None else "",
-            found.reason or "",
-        )
-        for found in known
-    ]
-    return [table(("coefficient", "value", "95 % interval", ""), rows)]
+def _agreement(report: Report, drawn: Mapping[str, Html]) -> list[Html]:
+    if "agreement" in drawn:
+        return [drawn["agreement"]]
+    if not report.time.reviewers:
+        return [missing("Nobody has reviewed anything under this policy.")]
+    people = "One person" if report.time.reviewers == 1 else f"{report.time.reviewers} people"
+    said = f"{people} reviewed, and no pair has answers of two: nothing shows how far reviewers would agree."
+    return [missing(said)]
 
 
-def costs(report: Report) -> Html:
+def costs(drawn: Mapping[str, Html]) -> Html:
     """Say what it cost: money for the judge, time of people and of machines."""
-    bill, time, run = report.bill, report.time, report.run
-    rows: list[tuple[str, str, str]] = []
-    if bill.calls:
-        note = f"{bill.calls:,} questions" + (f", {bill.failed:,} without a usable answer" if bill.failed else "")
-        rows.append(("the judge", dollars(bill.cost_usd, bill.unpriced), note))
-    else:
-        rows.append(("the judge", "$0.00", "none was asked under this policy"))
-    answers = time.answers + time.untimed
-    if time.answers and time.seconds < _READING * time.answers:
-        rows.append(("people", "not known", f"{time.answers:,} answers came quicker than anybody reads"))
-    elif time.answers:
-        each = f"{time.seconds / time.answers:.1f} s an answer"
-        rest = f"; {time.untimed:,} more answers tell no time" if time.untimed else ""
-        rows.append(("people", minutes(time.seconds), f"{time.answers:,} answers, {each}{rest}"))
-    elif answers:
-        rows.append(("people", "not known", f"{answers:,} answers came from a file, which tells no time"))
-    else:
-        rows.append(("people", "none", "nobody has reviewed anything under this policy"))
-    if run.get("seconds") is not None:
-        rows.append(
-            ("training", minutes(float(run["seconds"])), f"on {run.get('device', 'a machine of unknown kind')}")
-        )
-    if report.answers:
-        paid = report.answers.bill
-        cost = "price unknown" if paid.total_cost_usd is None else dollars(paid.total_cost_usd, 0)
-        rows.append(("answers", cost, f"{paid.requests + paid.reused:,} replies of {report.answers.llm}"))
     note = "The time of people is that between one answer and the next, pauses of more than three minutes left out."
-    return joined([table(("what", "cost", "for"), rows), tag("p", note)])
+    return joined([drawn["costs"], tag("p", note)])
 
 
-def record(report: Report) -> Html:
+def record(report: Report, drawn: Mapping[str, Html]) -> Html:
     """Name all that it takes to do it again."""
-    run, build = report.run, report.build
-    rows: list[tuple[str, object]] = [
-        ("build", build.build_id),
-        ("policy", f"{report.policy.name}, {report.policy.policy_id}"),
-        ("base model", short_model(report.base_model)),
-        *((name.replace("_", " "), _written(value)) for name, value in run["settings"].items() if name not in _TOLD),
-        *((f"{name} version", str(value)) for name, value in run.get("versions", {}).items()),
-    ]
+    build = report.build
     reviewers = cast("Mapping[str, int]", build.settings.get("reviewers", {}))
     said = f"Labels of {len(reviewers):,} reviewers" if len(reviewers) != 1 else "Labels of one reviewer"
     judges = len(cast("Mapping[str, int]", build.settings.get("judges", {})))
     last = f"{said} and {judges:,} judges stand behind this build. " if judges else f"{said} stand behind this build. "
     return joined(
         [
-            table(("what", "value"), rows),
+            drawn["record"],
             tag("p", last, command("uncited lineage"), " leads from a row back to its evidence."),
         ]
     )
-
-
-_TOLD = ("base_model",)
-
-
-def _written(value: object) -> object:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return seen(str(value))

@@ -10,9 +10,10 @@ from pathlib import Path
 from train.experiments import write_whole
 from train.report.contents import Agreed, Report
 from train.report.drawing import Figure, save
-from train.report.html import Html
+from train.report.html import Column, Html, value_names
 from train.report.look import Look
 from train.report.outcome import outcome
+from train.report.tables import Table
 from train.report.wording import seen
 
 REPORT_FILE = "report.html"
@@ -33,6 +34,7 @@ def write(
     report: Report,
     page: Html,
     figures: Sequence[Figure],
+    tables: Sequence[Table],
     numbers: object,
     *,
     out: Path,
@@ -41,7 +43,7 @@ def write(
 ) -> Written:
     """Write a page, and where folders are given its figures as SVG and PNG, and its numbers as JSON and CSV.
 
-    `numbers` are what JSON holds; a NaN among them becomes null.
+    Each figure and each table is a CSV file of its name. `numbers` are what JSON holds; a NaN among them becomes null.
 
     Raises:
         UsageError: something cannot be written.
@@ -52,8 +54,9 @@ def write(
     if data_folder:
         text = json.dumps(_without_nan(numbers), ensure_ascii=False, indent=2, allow_nan=False)
         write_whole(data_folder / "report.json", text.encode("utf-8", "replace").decode() + "\n")
-        for figure in figures:
-            write_whole(data_folder / f"{figure.name}.csv", _csv(figure))
+        numbered: list[Figure | Table] = [*figures, *tables]
+        for one in numbered:
+            write_whole(data_folder / f"{one.name}.csv", _csv(one.columns, one.rows))
     write_whole(out, page.encode("utf-8", "replace").decode())
     told = outcome(report)
     names = tuple(figure.name for figure in figures)
@@ -80,16 +83,17 @@ def _without_nan(value: object) -> object:
     return [_without_nan(item) for item in value] if isinstance(value, list) else value
 
 
-def _csv(figure: Figure) -> str:
+def _csv(columns: Sequence[str | Column], rows: Sequence[Sequence[object]]) -> str:
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(figure.columns)
-    writer.writerows([_plain(value) for value in row] for row in figure.rows)
+    writer.writerow(value_names(columns))
+    writer.writerows([_plain(value) for value in row] for row in rows)
     return target.getvalue()
 
 
 def _plain(value: object) -> object:
-    """Let no spreadsheet take a name for a formula."""
+    """Let no spreadsheet take a name for a formula, nor a NaN for a number."""
     if not isinstance(value, str):
-        return value
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else seen(value)
+        return None if value != value else value
+    text = seen(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
