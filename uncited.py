@@ -27,7 +27,8 @@ from pydantic_core import to_json  # writes a line in a quarter of the time that
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import DatasetDict
-    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
     from mining.import_result import ImportResult
     from store.database import Store
@@ -105,15 +106,18 @@ def span_processor(
 
     `TracerProvider().add_span_processor(uncited.span_processor("spans.jsonl"))`. It keeps the spans that follow the
     OpenInference conventions (https://arize-ai.github.io/openinference/spec/semantic_conventions.html) and of them
-    what import reads: what was asked, retrieved, reranked and answered. Nothing is held in memory: a span is written
-    when it ends, and import puts those of a trace together. What goes wrong is logged under the name `uncited` and
-    never raised, since the application has other things to do.
+    what import reads: what was asked, retrieved, reranked and answered, what evaluators said, and the name of the
+    service. Of other spans (tools, requests, ...) around those it keeps name, ids and times, so that import finds the
+    way out to the answer. A span is written when it ends, and import puts those of a trace together; in memory stand
+    only the ids of the spans that have not ended. What goes wrong is logged under the name `uncited` and never raised,
+    since the application has other things to do.
 
     Args:
         file: where to.
         sample_rate: the share of the traces to log; the trace's id decides.
         redact: as for `log`; gets a span.
-        rotate_bytes: as for `log`.
+        rotate_bytes: as for `log`. A trace that runs while the file is put aside stands in two files then: give import
+            both as one.
 
     Raises:
         ImportError: the package `opentelemetry-sdk` is not installed.
@@ -123,6 +127,12 @@ def span_processor(
     class Processor(SpanProcessor):  # type: ignore[misc]
         """Writes spans as they end."""
 
+        def __init__(self) -> None:
+            self._is_around: dict[str, bool] = {}  # span that has not ended -> one within it was written
+
+        def on_start(self, span: "Span", parent_context: "Context | None" = None) -> None:
+            self._is_around[_ids(span)["span_id"]] = False
+
         def on_end(self, span: "ReadableSpan") -> None:
             try:
                 self._write(span)
@@ -131,8 +141,12 @@ def span_processor(
 
         def _write(self, span: "ReadableSpan") -> None:
             line = _span_line(span)
-            if line is None or not _sampled(line["context"]["trace_id"], sample_rate):
+            is_around = self._is_around.pop(line["context"]["span_id"], False)
+            tells = is_around or line["attributes"] or line["events"]
+            if not tells or not _sampled(line["context"]["trace_id"], sample_rate):
                 return
+            if line["parent_id"] in self._is_around:
+                self._is_around[line["parent_id"]] = True
             kept = line if redact is None else redact(line)
             if kept is not None:
                 _append(file, kept, rotate_bytes)
@@ -141,29 +155,54 @@ def span_processor(
 
 
 _KIND = "openinference.span.kind"
-_RETRIEVING = (_KIND, "input.", "output.", "retrieval.", "reranker.", "annotations.", "evaluations.")
-_ANSWERING = (_KIND, "output.", "llm.output_messages.", "annotations.", "evaluations.")  # prompts stay where they are
+_SAID = ("annotations.", "evaluations.")
+_RETRIEVING = (_KIND, "input.", "output.", "retrieval.", "reranker.", *_SAID)
+_ANSWERING = (_KIND, "output.", "llm.output_messages.", *_SAID)  # prompts stay where they are
 _SPAN_KEYS = {
     **dict.fromkeys(("RETRIEVER", "RERANKER"), _RETRIEVING),
     **dict.fromkeys(("CHAIN", "AGENT", "LLM"), _ANSWERING),
 }
+_EVALUATION = "gen_ai.evaluation.result"
+_EVALUATION_KEYS = ("gen_ai.evaluation.name", "gen_ai.evaluation.score.")
+_SERVICE_KEYS = ("openinference.project.name", "service.name")
+_NO_SERVICE = "unknown_service"  # what the SDK calls a service that nobody named
 
 
-def _span_line(span: "ReadableSpan") -> dict[str, Any] | None:
-    """Return of a span what import reads; None where it has no part in a retrieval."""
+def _span_line(span: "ReadableSpan") -> dict[str, Any]:
+    """Return of a span what import reads; one that tells nothing has neither attributes nor events."""
     attributes = span.attributes or {}
-    context = span.get_span_context()
-    keys = _SPAN_KEYS.get(str(attributes.get(_KIND)).upper())
-    if keys is None or context is None:
-        return None
+    service = {
+        key: value
+        for key, value in span.resource.attributes.items()
+        if key in _SERVICE_KEYS and not str(value).startswith(_NO_SERVICE)
+    }
     return {
         "name": span.name,
-        "context": {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"},
+        "context": _ids(span),
         "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
         "start_time": _iso(span.start_time),
         "end_time": _iso(span.end_time),
-        "attributes": {key: value for key, value in attributes.items() if key.startswith(keys)},
+        "attributes": _with_keys(attributes, _SPAN_KEYS.get(str(attributes.get(_KIND)).upper(), _SAID)),
+        "events": [
+            {
+                "name": event.name,
+                "timestamp": _iso(event.timestamp),
+                "attributes": _with_keys(event.attributes or {}, _EVALUATION_KEYS),
+            }
+            for event in span.events
+            if event.name == _EVALUATION
+        ],
+        "resource": {"attributes": service},
     }
+
+
+def _ids(span: "ReadableSpan") -> dict[str, str]:
+    context = span.get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def _with_keys(attributes: Mapping[str, Any], beginnings: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if key.startswith(beginnings)}
 
 
 def _iso(nanoseconds: int | None) -> str | None:

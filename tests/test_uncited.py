@@ -1,12 +1,14 @@
 import json
 import multiprocessing
+import random
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,8 +21,12 @@ from store.interactions import log_counts
 from store.labels import labelled_candidates
 from store.reviews import Review, add_reviews
 from store.workspace import create_workspace
+from tests.imported import stored
 from tests.reviewing import fill
 from train.triplets import build
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 CHUNKS: list[dict[str, Any]] = [{"chunk_id": "a", "text": "first"}, {"chunk_id": "b", "text": "second", "score": 0.5}]
 
@@ -206,6 +212,141 @@ def test_spans_of_a_traced_application_can_be_imported(tmp_path: Path) -> None:
             " WHERE signal = 'cited'"
         )
     assert row == {"query": "how long does a flea live?", "answer": "Up to 100 days [1].", "cited": "a"}
+
+
+FLEAS, JUMPS, TICKS = ("a", "A flea lives 100 days."), ("b", "Fleas jump far."), ("c", "Ticks wait on grass.")
+
+
+def tracer_to(file: Path, **options: Any) -> "Tracer":  # noqa: ANN401
+    """A tracer whose spans go to a file, with ids that chance draws alike each time."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+    class Drawn(IdGenerator):  # type: ignore[misc]
+        chance = random.Random(0)
+
+        def generate_span_id(self) -> int:
+            return self.chance.getrandbits(64) or 1
+
+        def generate_trace_id(self) -> int:
+            return self.chance.getrandbits(128) or 1
+
+    provider = TracerProvider(id_generator=Drawn(), resource=Resource.create({"service.name": "help desk"}))
+    provider.add_span_processor(uncited.span_processor(file, **options))
+    return provider.get_tracer("application")
+
+
+def of_kind(kind: str, prefix: str = "", documents: Sequence[tuple[str, str]] = (), **more: str) -> dict[str, str]:
+    """The attributes of a span of OpenInference, with documents under a prefix."""
+    found = {"openinference.span.kind": kind, **{key.replace("__", "."): value for key, value in more.items()}}
+    for place, (name, text) in enumerate(documents):
+        found[f"{prefix}.{place}.document.id"] = name
+        found[f"{prefix}.{place}.document.content"] = text
+    return found
+
+
+def ask(tracer: "Tracer", query: str = "how long does a flea live?", answer: str = "Up to 100 days [1].") -> None:
+    """Let an agent call a tool that searches and reranks, and then an LLM."""
+    found = of_kind("RETRIEVER", "retrieval.documents", [JUMPS, TICKS, FLEAS], input__value=query)
+    ranked = of_kind("RERANKER", "reranker.output_documents", [FLEAS, JUMPS], reranker__query=query)
+    start = tracer.start_as_current_span
+    with start("agent", attributes=of_kind("AGENT")) as agent:
+        with (
+            start("tool", attributes=of_kind("TOOL", output__value="what the tool put out", input__value="a secret")),
+            start("GET /search", attributes={"http.url": "http://search/?q=secret"}),
+        ):
+            with start("search", attributes=found):
+                with start("SELECT", attributes={"db.statement": "SELECT secret"}):
+                    pass
+            with start("rerank", attributes=ranked):
+                pass
+        with start("call", attributes=of_kind("LLM", output__value="a draft")):
+            pass
+        agent.set_attribute("output.value", answer)
+        agent.set_attribute("annotations.0.annotation.name", "helpful")
+        agent.set_attribute("annotations.0.annotation.label", "yes")
+        agent.add_event("exception", {"exception.message": "a secret"})
+        said = {"name": "faithfulness", "score.value": 0.75, "explanation": "a secret"}
+        result = {f"gen_ai.evaluation.{key}": value for key, value in said.items()}
+        agent.add_event("gen_ai.evaluation.result", result, timestamp=1_767_225_600_000_000_000)
+
+
+def test_what_an_agent_found_by_a_tool_is_imported_with_its_answer_and_what_was_said_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    ask(tracer_to(file))
+    assert [line["name"] for line in lines(file)] == ["search", "rerank", "GET /search", "tool", "call", "agent"]
+    assert "secret" not in file.read_text(encoding="utf-8")
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        assert import_files(store, [file], citations="markers:1").interactions == 1
+        (found,) = stored(store)
+    assert found["query"] == "how long does a flea live?"
+    assert [(chunk["chunk_id"], chunk["text"]) for chunk in found["retrieved"]] == [FLEAS, JUMPS, TICKS]
+    assert (found["answer"], found["cited"], found["source"]) == ("Up to 100 days [1].", ["a"], "help desk")
+    assert found["signals"] == [
+        {"signal": "faithfulness", "value": 0.75, "time": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"signal": "helpful:yes", "value": 1.0},
+    ]
+
+
+def test_a_trace_without_retrieval_and_a_service_without_a_name_leave_nothing(tmp_path: Path) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider()
+    provider.add_span_processor(uncited.span_processor(tmp_path / "spans.jsonl"))
+    tracer = provider.get_tracer("application")
+    with tracer.start_as_current_span("GET /health"), tracer.start_as_current_span("SELECT 1"):
+        pass
+    assert not list(tmp_path.iterdir())
+    with tracer.start_as_current_span("search", attributes=of_kind("RETRIEVER")):
+        pass
+    assert [line["resource"] for line in lines(tmp_path / "spans.jsonl")] == [{"attributes": {}}]
+
+
+def test_a_trace_is_sampled_with_all_its_spans(tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    tracer = tracer_to(file, sample_rate=0.25)
+    for _ in range(400):
+        ask(tracer)
+    logged = Counter(line["context"]["trace_id"] for line in lines(file))
+    assert 60 < len(logged) < 140  # 100 is expected; the bounds are more than four standard deviations away
+    assert set(logged.values()) == {6}
+    ask(tracer_to(tmp_path / "none.jsonl", sample_rate=0))
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_what_redaction_takes_out_of_spans_never_reaches_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def scrub(span: dict[str, Any]) -> dict[str, Any] | None:
+        if span["name"] == "call":
+            return None
+        attributes = {key: str(value).replace("ann@example.org", "[mail]") for key, value in span["attributes"].items()}
+        return span | {"attributes": attributes}
+
+    file = tmp_path / "spans.jsonl"
+    ask(tracer_to(file, redact=scrub), query="who is ann@example.org?", answer="ann@example.org is Ann")
+    assert [line["name"] for line in lines(file)] == ["search", "rerank", "GET /search", "tool", "agent"]
+    text = file.read_text(encoding="utf-8")
+    assert "ann@example.org" not in text
+    assert text.count("[mail]") == 3  # what was asked of the search and of the reranker, and the answer
+    ask(tracer_to(tmp_path / "broken.jsonl", redact=lambda span: {"name": span["nothing"]}))
+    assert not (tmp_path / "broken.jsonl").exists()
+    assert "KeyError: 'nothing'" in caplog.text
+
+
+def test_a_full_file_of_spans_is_put_aside_and_all_of_them_together_are_whole(tmp_path: Path) -> None:
+    tracer = tracer_to(tmp_path / "spans.jsonl", rotate_bytes=5000)
+    for number in range(20):
+        ask(tracer, query=f"{number}?", answer=f"{number}!")
+    files = sorted(tmp_path.glob("spans*.jsonl"))
+    assert len(files) > 5
+    assert all(5000 <= other.stat().st_size < 7000 for other in files if other.name != "spans.jsonl")
+    together = tmp_path / "all.jsonl"
+    together.write_bytes(b"".join(other.read_bytes() for other in files))
+    with uncited.open(create_workspace(tmp_path / "w").root) as store:
+        assert import_files(store, [together]).interactions == 20
+        assert {found["query"][:-1] == found["answer"][:-1] for found in stored(store)} == {True}
 
 
 def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

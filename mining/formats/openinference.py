@@ -49,7 +49,8 @@ def _by_trace(log: LogFile, read: Read) -> Iterator[Found]:
 def _spans(entry: Entry) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield each span of an object with the attributes of its resource."""
     if "resourceSpans" not in entry.value:
-        yield entry.value, {}
+        resource = metadata_in(entry.value.get("resource"))  # OpenTelemetry's own JSON has one in each span
+        yield entry.value, metadata_in(resource.get("attributes"))
         return
     for resource_spans in _objects(entry.value["resourceSpans"]):
         resource = _otlp_attributes(metadata_in(resource_spans.get("resource")).get("attributes"))
