@@ -15,7 +15,7 @@ from store.labels import labelled_candidates
 from store.policies import add_policy
 from store.text import NEAR_DUPLICATE, NEAR_QUERY, normalised, query_trigrams, similarity
 from tests.labelled_store import POLICY, distinct, fill, judge, log, pair, question, review
-from train.alike import Alike, alike_chunks, alike_queries
+from train.alike import Alike, alike_chunks, alike_queries, queries_like_chunks
 from train.splits import assign_splits, split_groups
 from train.triplets import BuildResult, build
 
@@ -356,6 +356,8 @@ def test_alike_queries_are_those_that_share_their_trigrams(texts: list[str]) -> 
     named = {f"t{i}": text for i, text in enumerate(texts)}
     expected = {(one, two) for one, two in itertools.permutations(named, 2) if same(named[one], named[two])}
     assert pairs(alike_queries(named), named) == expected
+    across = {(one, two) for one, two in itertools.product(named, repeat=2) if same(named[one], named[two])}
+    assert set(queries_like_chunks(named, named)) == across
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,41 @@ def test_the_words_of_a_test_query_are_no_chunk_of_a_train_query(store: Store) -
     assert queries["test"][0].upper() not in chunks_of(store, result.build, "train")
 
 
+def nearly(query: str) -> str:
+    """A text that shares nine tenths of its trigrams with a question of `fill`."""
+    return query.removesuffix("?") + " 9"
+
+
+def test_what_nearly_repeats_a_test_query_is_no_chunk_of_a_train_query(store: Store) -> None:
+    policy = fill(store, 8)
+    queries = sides(store, policy)
+    tested, trained = queries["test"][0], queries["train"][0]
+    half, within = tested[:8] + " and so on", f"{tested} {distinct('answer')}"
+    added = {nearly(tested), half, within}
+    for chunk in added:
+        add(store, trained, chunk, "no")
+    result = build(store, policy, shared_chunks=True)
+    assert result.counts["kept_from_training"] == 1
+    assert added & chunks_of(store, result.build, "train") == {half, within}
+
+
+@pytest.mark.parametrize(
+    ("label", "shared_chunks", "kept"), [("yes", True, False), ("no", False, False), ("no", True, True)]
+)
+def test_a_train_query_that_nearly_repeats_what_a_test_query_is_to_find_is_left_out(
+    store: Store, label: str, shared_chunks: bool, kept: bool
+) -> None:
+    policy = fill(store, 8)
+    queries = sides(store, policy)
+    near, half = queries["train"][:2]
+    add(store, queries["test"][0], nearly(near), label)
+    add(store, queries["test"][0], half[:8] + " and so on", label)
+    result = build(store, policy, shared_chunks=shared_chunks)
+    assert result.counts["kept_from_training"] == (0 if kept else 4), "all labels of the query"
+    trained = {row["anchor"] for row in build_triplets(store, result.build.build_id, "train").to_pylist()}
+    assert trained == {query for query in queries["train"] if kept or query != near}
+
+
 def test_where_all_is_shared_the_way_out_is_named(store: Store) -> None:
     policy = fill(store, 6, negatives=0)
     for number in range(6):

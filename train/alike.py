@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from store.text import NEAR_DUPLICATE, NEAR_QUERY, Shingles, normalised, overlap, query_trigrams, shingles
@@ -40,6 +40,26 @@ def alike_queries(texts: Mapping[str, str]) -> Alike:
     return _alike(texts, query_trigrams, NEAR_QUERY)
 
 
+def queries_like_chunks(queries: Mapping[str, str], chunks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the (query id, chunk id) whose texts repeat each other as two queries would; chunk by chunk.
+
+    A chunk that is more than twice as long as the longest query is not looked at: to be near one, it would have to say
+    the same again and again.
+    """
+    sets = {key: query_trigrams(normalised(text)) for key, text in queries.items()}
+    longest = 2 * max((len(normalised(text)) for text in queries.values()), default=0)
+    frequency = Counter(member for members in sets.values() for member in members)
+    having: dict[int, list[str]] = defaultdict(list)
+    for key, members in sets.items():
+        for member in _rarest(members, frequency, NEAR_QUERY):
+            having[member].append(key)
+    for chunk_id, text in chunks.items():
+        if len(normal := normalised(text)) <= longest:
+            members = query_trigrams(normal)
+            near = {key for member in _rarest(members, frequency, NEAR_QUERY) for key in having.get(member, ())}
+            yield from sorted((key, chunk_id) for key in near if overlap(sets[key], members) >= NEAR_QUERY)
+
+
 def _alike(texts: Mapping[str, str], features: Callable[[str], Shingles], threshold: float) -> Alike:
     first: dict[str, str] = {}
     representative = {}
@@ -61,11 +81,21 @@ def _pairs_above(sets: Mapping[str, Shingles], threshold: float) -> Iterable[tup
     frequency = Counter(member for members in sets.values() for member in members)
     seen_in: dict[int, list[str]] = defaultdict(list)
     for name, members in sorted(sets.items(), key=lambda item: (len(item[1]), item[0])):
-        shortest = math.ceil(threshold * len(members) - 1e-9)  # of a set that could reach the threshold with this one
-        ordered = sorted(members, key=lambda member: (frequency[member], member))
-        prefix = ordered[: len(members) - shortest + 1]
+        shortest = _shortest(members, threshold)
+        prefix = _rarest(members, frequency, threshold)
         for other in {other for member in prefix for other in seen_in[member]}:
             if len(sets[other]) >= shortest and overlap(members, sets[other]) >= threshold:
                 yield other, name
         for member in prefix:
             seen_in[member].append(name)
+
+
+def _shortest(members: Shingles, threshold: float) -> int:
+    """Return the size of the smallest set that could reach the threshold with this one."""
+    return math.ceil(threshold * len(members) - 1e-9)
+
+
+def _rarest(members: Shingles, frequency: Mapping[int, int], threshold: float) -> list[int]:
+    """Return the members of which a set that reaches the threshold with this one shares at least one."""
+    ordered = sorted(members, key=lambda member: (frequency[member], member))
+    return ordered[: len(members) - _shortest(members, threshold) + 1]

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from store.text import normalised
-from train.alike import Alike
+from train.alike import Alike, queries_like_chunks
 from train.labelled import Labelled
 from train.splits import Split
 
@@ -41,8 +40,8 @@ def without_test_texts(
 ) -> Guarded:
     """Leave out labels of train queries whose chunk equals or nearly repeats one of the test split.
 
-    Queries that repeat each other are on one side already (see `train.splits`). A chunk that has the words of a test
-    query, or a query that has the words of a test chunk, is left out too.
+    Queries that repeat each other are on one side already (see `train.splits`). A chunk that equals or nearly repeats a
+    test query, or a query that does so with a test chunk, is left out too; there near is what it is for two queries.
 
     Args:
         labelled: all labels.
@@ -57,16 +56,24 @@ def without_test_texts(
         if row.role == "positive" or not shared_chunks:
             for like in chunks.of(row.chunk_id):
                 held_back.setdefault(like, row.chunk_id)
-    as_query = {normalised(row.anchor): row.chunk_id for row in tested}
-    as_chunk = {normalised(row.chunk): row.chunk_id for row in tested if row.role == "positive" or not shared_chunks}
+    trained = [row for row in labelled if splits[row.anchor_id] != "test"]
+    chunk_of = {row.anchor_id: row.chunk_id for row in tested}
+    asked = queries_like_chunks(_anchors(tested), {row.chunk_id: row.chunk for row in trained})
+    as_query = {chunk: chunk_of[query] for query, chunk in asked}
+    tested_chunks = {row.chunk_id: row.chunk for row in tested if row.role == "positive" or not shared_chunks}
+    as_chunk = dict(queries_like_chunks(_anchors(trained), tested_chunks))
 
     def repeats(row: Labelled) -> str | None:
         if splits[row.anchor_id] == "test":
             return None
         like = held_back.get(chunks.representative[row.chunk_id])
-        return like or as_query.get(normalised(row.chunk)) or as_chunk.get(normalised(row.anchor))
+        return like or as_query.get(row.chunk_id) or as_chunk.get(row.anchor_id)
 
     return _guarded(labelled, repeats)
+
+
+def _anchors(labelled: list[Labelled]) -> dict[str, str]:
+    return {row.anchor_id: row.anchor for row in labelled}
 
 
 def _guarded(labelled: list[Labelled], repeats: Callable[[Labelled], str | None]) -> Guarded:
