@@ -11,6 +11,7 @@ from typing import TypedDict
 from labeling.chat import Request
 from labeling.prompts import PROMPT, Message, boundary
 from store.policies import Policy, Role
+from store.text import normalised
 
 QUESTIONS = 3  # that are asked for in a request
 
@@ -23,7 +24,7 @@ class WriterPrompt(TypedDict):
     label: str
     user: str
     difficulties: dict[str, str]
-    kinds: dict[str, str]  # what to ask about a chunk of a kind; a kind that is not there gets no word
+    kinds: dict[str, str]  # what to ask about a chunk of a kind, by its first word; a kind not there gets no word
 
 
 WRITER_PROMPT = WriterPrompt(
@@ -91,7 +92,7 @@ def writing_request(
     user = Template(WRITER_PROMPT["user"]).substitute(
         persona=persona,
         difficulty=WRITER_PROMPT["difficulties"][difficulty],
-        kind=WRITER_PROMPT["kinds"].get(kind.casefold().split()[0] if kind.strip() else "", ""),
+        kind=WRITER_PROMPT["kinds"].get(normalised(kind).partition(" ")[0], ""),
         candidate=Template(PROMPT["block"]).substitute(tag=f"candidate-{boundary(chunk)}", text=chunk),
     )
     messages = (Message(role="system", content=system), Message(role="user", content=user))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -328,20 +329,27 @@ def test_a_dry_run_sends_nothing_and_its_first_round_is_what_is_then_asked(store
 
 
 def test_policy_persona_difficulty_and_kind_shape_what_is_asked(store: Store) -> None:
-    retrieved = tuple(
-        Retrieved(f"c{n}", n + 1, chunk(n), kind=kind)
-        for n, kind in enumerate(["code", "table", "tool", "image", "text"])
-    )
+    said_of = {
+        "code": "is program code",
+        "Table": "is a table",
+        "tool description": "describes a tool",
+        "image_summary": "describes an image",
+        "text": None,
+        "-": None,
+    }
+    retrieved = tuple(Retrieved(f"c{n}", n + 1, chunk(n), kind=kind) for n, kind in enumerate(said_of))
     with store.transaction():
         add_interactions(store, [Interaction("what was logged", retrieved, (), 1)], import_id="test")
     policy, _ = add_policy(store, POLICY)
     with serving(answer) as stub:
-        run(store, policy, stub, count=5)
+        run(store, policy, stub, count=6)
         prompts = [c.body["messages"] for c in stub.calls if is_writing(c)]
     system = prompts[0][0]["content"]
     assert all(part in system for part in (policy.question, policy.anchor, policy.candidate, "it says how"))
     users = "\n".join(messages[1]["content"] for messages in prompts)
-    assert all(f"The candidate {says}" in users for says in ("is program code", "is a table", "describes an image"))
+    by_chunk = {n: u for n in range(6) for u in (m[1]["content"] for m in prompts) if chunk(n) in u}
+    found = [re.findall(r"The candidate (is program code|is a \w+|describes an? \w+)", by_chunk[n]) for n in range(6)]
+    assert found == [[says] if says else [] for says in said_of.values()]
     rows = store.rows("SELECT persona, difficulty, writer, answered_model FROM generations")
     assert {row["answered_model"] for row in rows} == {"stub-1"}
     assert all(str(row["persona"]) in users for row in rows)
