@@ -61,6 +61,18 @@ def encoder(minilm: str) -> "SentenceTransformer":
     return SentenceTransformer(minilm)
 
 
+@pytest.fixture(scope="module")
+def reranker(minilm: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cross-encoder with MiniLM's weights and a head of chance."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("cross") / "reranker"
+    CrossEncoder(minilm, num_labels=1).save_pretrained(str(folder))
+    return str(folder)
+
+
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that any SentenceTransformer was asked to encode."""
@@ -130,14 +142,10 @@ def test_the_negatives_are_those_of_mine_hard_negatives(
 
 @pytest.mark.slow
 def test_with_a_cross_encoder_too_and_it_reads_a_pair_once(
-    filled: Store, minilm: str, encoder: "SentenceTransformer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Store, minilm: str, encoder: "SentenceTransformer", reranker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
     from sentence_transformers import CrossEncoder
 
-    torch.manual_seed(1)
-    CrossEncoder(minilm, num_labels=1).save_pretrained(str(tmp_path / "reranker"))
-    reranker = str(tmp_path / "reranker")
     filters = {"max_score": 0.5, "range_max": 20}
     theirs = by_sentence_transformers(filled, encoder, cross_encoder=CrossEncoder(reranker), **filters)
     run(filled, minilm, cross_encoder=reranker, **filters)
@@ -151,18 +159,69 @@ def test_with_a_cross_encoder_too_and_it_reads_a_pair_once(
     assert run(filled, minilm, cross_encoder=reranker, **filters).new == 0
 
 
+def found_by_words(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Map each query to what BM25 put forward for it, in its order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in store.rows(
+        "SELECT anchors.text AS query, chunks.text AS chunk, rank, score, too_close FROM candidates"
+        " JOIN pairs USING (pair_id) JOIN anchors USING (anchor_id) JOIN chunks USING (chunk_id)"
+        " WHERE source = 'bm25' AND duplicate_of IS NULL ORDER BY query, rank"
+    ):
+        found.setdefault(str(row["query"]), []).append(row)
+    return found
+
+
+def test_a_cross_encoder_orders_and_filters_what_words_found_too(
+    store: Store, reranker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    def mined_by_words(quota: int, **filters: object) -> dict[str, list[dict[str, Any]]]:
+        run(store, "no/such-model", per_query={"bm25": quota}, range_max=6, **filters)
+        return found_by_words(store)
+
+    fill(store)
+    by_words = mined_by_words(6, absolute_margin=0.0)
+    assert {row["too_close"] for rows in by_words.values() for row in rows} == {None}, "by rank alone"
+    again = mined_by_words(6, cross_encoder=reranker)
+    model, floor = CrossEncoder(reranker), {}
+    for query, rows in again.items():
+        chunks = [str(row["chunk"]) for row in rows]
+        assert {*chunks} == {row["chunk"] for row in by_words[query]}
+        *scores, floor[query] = model.predict([(query, chunk) for chunk in [*chunks, texts()[query][0][0]]]).tolist()
+        assert [row["score"] for row in rows] == pytest.approx(scores, abs=1e-4)
+        assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    assert [row["chunk"] for rows in again.values() for row in rows] != [
+        row["chunk"] for rows in by_words.values() for row in rows
+    ]
+    monkeypatch.setattr(CrossEncoder, "predict", None)  # each pair has been read
+    sifted = mined_by_words(1, cross_encoder=reranker, absolute_margin=0.0)
+    above = {(query, row["chunk"]) for query, rows in again.items() for row in rows if row["score"] > floor[query]}
+    marked = {(query, row["chunk"]) for query, rows in sifted.items() for row in rows if row["too_close"]}
+    assert marked == above
+    passed = {query: [row["chunk"] for row in rows if not row["too_close"]] for query, rows in sifted.items()}
+    assert passed == {
+        query: [row["chunk"] for row in rows if (query, row["chunk"]) not in above][:1] for query, rows in again.items()
+    }
+    assert above
+    assert any(passed.values())
+
+
 def test_what_a_margin_removes_goes_to_the_judge_with_a_mark(store: Store, minilm: str) -> None:
     fill(store)
     run(store, minilm, per_query={"dense": 0})
     before = set_scope(store, POLICY)
-    result = run(store, minilm, relative_margin=0.3, range_max=20)
-    assert result.too_close > 0
-    marked = store.rows(
-        "SELECT pair_id, too_close, proposed FROM candidate_pairs WHERE too_close IS NOT NULL AND duplicate_of IS NULL"
-    )
-    assert len(marked) == result.too_close
-    assert {(row["too_close"], row["proposed"]) for row in marked} == {("relative_margin", "negative")}
-    assert set_scope(store, POLICY) == before + result.negatives + result.too_close
+    for name, value in {"relative_margin": 0.3, "absolute_margin": 0.2, "max_score": 0.4}.items():
+        result = run(store, minilm, range_max=20, **{name: value})
+        assert result.negatives > 0
+        assert result.too_close > 0
+        marked = store.rows(
+            "SELECT pair_id, too_close, proposed FROM candidate_pairs"
+            " WHERE too_close IS NOT NULL AND duplicate_of IS NULL"
+        )
+        assert len(marked) == result.too_close
+        assert {(row["too_close"], row["proposed"]) for row in marked} == {(name, "negative")}
+        assert set_scope(store, POLICY) == before + result.negatives + result.too_close
     assert run(store, minilm, range_max=20).too_close == 0
     assert store.count("SELECT count(*) FROM candidate_pairs WHERE too_close IS NOT NULL") == 0
 
