@@ -1,5 +1,6 @@
 """The label ablation and the sweep: what each arm is made of, what a plan may say, and both as they are typed."""
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -14,19 +15,31 @@ from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.ids import anchor_id, chunk_id
 from store.policies import add_policy
+from store.progress import Progress
 from store.workspace import create_workspace
 from tests.constructed_tasks import tastes
 from tests.labelled_store import POLICY, distinct, judge, log, question, review
 from tests.test_experiments import nothing_trains as nothing_trains
 from tests.test_experiments import one_thread as one_thread
 from train.ablation import Ablation, ablation, labelled_by_people
-from train.arms import CERTIFIED, NAIVE, RANDOM, Triplet, arm_triplets, margin_filtered, read_material, split_of_arm
+from train.arms import (
+    CERTIFIED,
+    NAIVE,
+    PROMOTED,
+    RANDOM,
+    Triplet,
+    arm_triplets,
+    margin_filtered,
+    read_material,
+    split_of_arm,
+)
 from train.experiments import Estimate, read_result
 from train.held_out import read_held_out
 from train.recipe import Recipe
-from train.rows import read_training_split
+from train.rows import TrainingSplit, read_training_split
 from train.sweep import Sweep, Tried, sweep
 from train.sweep_file import Plan, read_plan, recipes
+from train.trials import Laboratory, Trial
 from train.triplets import build
 
 
@@ -136,6 +149,33 @@ def test_an_arm_that_is_not_there_is_said_to_be_and_a_second_call_trains_nothing
     assert ablation(material, split, test, recipe, folder=tmp_path, triplets=6, seeds=1) == found
     with pytest.raises(UsageError, match="from 1 to 7 triplets"):
         ablation(material, split, test, recipe, folder=tmp_path, triplets=8)
+
+
+def test_every_arm_is_trained_on_equally_many_triplets_by_one_recipe_with_the_same_seeds(
+    store: Store, minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged(store)
+    built = build(store, POLICY, test_share=0.4).build
+    split, test, material = read_training_split(store, built), read_held_out(store, built), read_material(store, built)
+    asked: list[tuple[TrainingSplit, Recipe]] = []
+
+    def recorded(place: Laboratory, arm: TrainingSplit, recipe: Recipe, progress: Progress) -> Trial:
+        asked.append((arm, recipe))
+        return place.untrained(recipe, progress)
+
+    monkeypatch.setattr(Laboratory, "trained", recorded)
+    found = ablation(material, split, test, Recipe(base_model=minilm, seed=5), folder=tmp_path, seeds=2)
+    trained = {arm.name: arm.available for arm in found.arms if not arm.unavailable}
+    assert {NAIVE, CERTIFIED, PROMOTED, RANDOM} <= trained.keys()
+    assert found.triplets == min(trained.values()) < trained[NAIVE]
+    assert [arm.triplets.num_rows for arm, _ in asked] == [found.triplets] * 2 * len(trained)
+    assert [recipe.seed for _, recipe in asked] == [5, 6] * len(trained)
+    assert len({dataclasses.replace(recipe, seed=0) for _, recipe in asked}) == 1
+    first, second = asked[::2], asked[1::2]
+    assert [arm.triplets for arm, _ in first] == [arm.triplets for arm, _ in second]
+    taught = {name: {*arm.triplets["negative"].to_pylist()} for name, (arm, _) in zip(trained, first, strict=True)}
+    assert {text[:3] for text in taught[CERTIFIED]} == {"bad"}
+    assert not taught[NAIVE] <= taught[CERTIFIED]
 
 
 def test_without_uncited_chunks_there_is_nothing_to_compare_with(

@@ -3,15 +3,21 @@
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from cli import app
+from commands.experiments import _print_curve
+from printing import Output
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
+from store.workspace import create_workspace
 from tests.constructed_tasks import tastes
 from tests.labelled_store import POLICY, fill
 from tests.training import split_of
@@ -229,6 +235,45 @@ def test_a_curve_is_measured_kept_and_not_measured_again(
     assert curve(split, test, minilm, tmp_path, sizes=[8], metric="MRR@10").metric == "MRR@10"
     with pytest.raises(AssertionError, match="was trained"):
         curve(split, test, minilm, tmp_path, sizes=[9])
+
+
+@pytest.mark.slow
+def test_a_learning_curve_is_typed_and_says_what_more_labels_would_buy(
+    minilm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = create_workspace(tmp_path / "w")
+    with workspace.open() as store:
+        tastes(store, 16)
+        built = build(store, POLICY, test_share=0.4).build
+        total = read_training_split(store, built).triplets.num_rows
+    options = ["--sizes", "8", "--seeds", "2", "--base-model", minilm, "--workspace", str(workspace.root)]
+    done = CliRunner().invoke(app, ["learning-curve", "--policy", "answers", *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = read_result(result_file(workspace.experiments, "learning-curve", built.build_id), LearningCurve)
+    assert found
+    assert [(point.examples, len(point.by_seed)) for point in found.points] == [(8, 2), (total, 2)]
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"Learning curve of {built.build_id}"
+    rows = [re.findall(r"\d+\.?\d*", line) for line in lines if line.startswith("│")]
+    assert [row[:3] for row in rows] == [
+        ["0", "0", f"{found.base.value:.3f}"],
+        *([str(p.examples), str(round(p.queries)), f"{p.value.value:.3f}"] for p in found.points),
+    ]
+    spread = found.points[0].by_seed
+    assert rows[1][-2:] == [f"{min(spread):.3f}", f"{max(spread):.3f}"]
+    said = " ".join(done.stdout.split())
+    assert f"From 8 triplets to {total}: {found.learnt.value:+.3f} (" in said
+    assert "No power law is fitted, so nothing is said of more labels: 2 sizes are too few" in said
+    assert f"{found.test.queries} test queries in {found.test.groups} groups; 100.0 % of the" in said
+    assert "Next: uncited ablation --policy answers" in done.stderr
+
+    ahead = (Forecast(2 * total, Estimate(0.7, 0.65, 0.75), Gain(0.1, 0.05, 0.15, "gain")),)
+    with_law = dataclasses.replace(found, law=PowerLaw(0.3, 2.0, 0.5), no_law="", forecasts=ahead)
+    _print_curve(Output(as_json=False, quiet=False), with_law)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 - nDCG@10 = 0.300 + 2.000 x triplets ^ -0.50" in said
+    assert f"{2 * total} triplets would give 0.700 (0.650 to 0.750): +0.100 (+0.050 to +0.150), gain" in said
+    assert "No power law" not in said
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_trained(
