@@ -16,6 +16,7 @@ from store.policies import Label, Policy, add_policy
 from store.progress import silent
 from tests.labelled_store import START, distinct, fill, judge, log, pair, question, review
 from tests.test_evaluate import held_out
+from tests.test_evaluate import one_thread as one_thread
 from train import trainer
 from train.evaluate import compare
 from train.evaluation import Cost, Evaluation, Ranking
@@ -29,7 +30,7 @@ from train.rank_shift import rank_shift
 from train.ranking import BM25, Ranked, rank_with_all
 from train.recipe import Recipe
 from train.rows import read_training_split
-from train.runs import made_from
+from train.runs import made_from, newest_alone
 from train.seeds import check_runs, seed_spread
 from train.slices import slices
 from train.triplets import build
@@ -327,6 +328,23 @@ def test_a_model_of_another_build_is_named_since_it_may_know_the_test_queries(tm
     assert found.startswith("tuned was trained on another build (build_1)")
 
 
+def test_the_newest_run_of_a_kind_on_one_policy_alone_is_found(tmp_path: Path) -> None:
+    def told(*policies: str, kind: str = "bi-encoder") -> dict[str, object]:
+        return {"builds": [{"policy": {"name": name}} for name in policies], "settings": {"kind": kind}}
+
+    newest_first = {
+        "joint": told("a", "b"),
+        "other-kind": told("a", kind="sparse"),
+        "of-another": told("b"),
+        "early": {"builds": [{}], "settings": {"kind": "bi-encoder"}},
+        "newer": told("a"),
+        "older": told("a"),
+    }
+    runs = {tmp_path / name: record for name, record in newest_first.items()}
+    assert newest_alone(runs, "a", "bi-encoder") == tmp_path / "newer"
+    assert newest_alone(runs, "a", "reranker") is None
+
+
 def test_a_model_that_learned_from_a_run_on_another_build_is_named_too(tmp_path: Path) -> None:
     first = record(tmp_path / "first")
     settings = {"base_model": str(first), "base_model_is": "first@1", "teacher": "org/teacher", "teacher_is": "t@1"}
@@ -344,8 +362,8 @@ def test_a_model_that_learned_from_a_run_on_another_build_is_named_too(tmp_path:
 
 
 def test_a_model_that_learned_from_a_judge_of_the_test_set_is_named(store: Store, minilm: str, tmp_path: Path) -> None:
-    policy = fill(store, 12)
-    for i in range(12):
+    policy = fill(store, 8, negatives=1)
+    for i in range(8):
         judged = distinct("judged", i)
         log(store, question(i), [judged])
         judge(store, question(i), {judged: "no"}, model="strict-7b")
