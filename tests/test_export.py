@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,13 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.builds import build_triplets
+from store.builds import build_labels, build_triplets
 from store.database import Store
 from store.errors import UsageError
 from store.ids import anchor_id, chunk_id
 from store.policies import Label, Policy, add_policy
+from store.triage import add_triage_scores
 from store.workspace import create_workspace
 from tests.labelled_store import POLICY, distinct, fill, judge, log, question, review
+from tests.test_audit import answer, audited, certified, drawn_negatives  # noqa: F401
 from tests.test_cli import REPOSITORY, from_json, run
 from train.export import export
 from train.exports.formats import FORMATS
@@ -87,6 +92,31 @@ def test_the_manifest_says_whose_labels_these_are(store: Store, tmp_path: Path) 
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
 
 
+def test_the_manifest_says_what_was_proved_of_the_judges_labels_in_each_split(
+    store: Store,
+    audited: Policy,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    group = certified(store, audited).groups[0]
+    made = build(store, audited, judge_labels=True)
+    body = export(store, made.build, tmp_path / "out").body
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")) == body
+    (told,) = body["certificates"]  # type: ignore[misc]
+    stated = ("certificate_id", "policy_name", "group", "bound", "max_error", "confidence", "population", "sampled")
+    found, sample = group.finding, group.finding.sample
+    expected = (group.certificate_id, "answers", "negatives", found.bound, 0.05, 0.95, sample.population)
+    assert tuple(told[name] for name in stated) == (*expected, sample.sampled)
+    assert told["evidence"]["judges"] == {body["judges"][0]["judge_id"]: sample.population}  # type: ignore[index]
+    names = ("split", "label", "role", "source")
+    labels = Counter(tuple(row[n] for n in names) for row in build_labels(store, made.build.build_id).to_pylist())
+    counted = {tuple(row[n] for n in names): row["pairs"] for row in body["labels"]}  # type: ignore[attr-defined]
+    assert counted == labels
+    assert {split for split, _, _, source in counted if source == "judge"} == {"train", "test"}
+    assert sum(n for (*_, source), n in counted.items() if source == "judge") == made.counts["judge_negatives"]
+    answer(store, audited, drawn_negatives(store, audited)[:1], "yes", reviewed_at=datetime.now(UTC))
+    assert export(store, made.build, tmp_path / "later").body == body, "also once it holds no longer"
+
+
 def test_an_exported_row_leads_back_to_its_triplet(store: Store, tmp_path: Path) -> None:
     result = build(store, fill(store, 3))
     export(store, result.build, tmp_path / "out")
@@ -99,21 +129,36 @@ def test_an_exported_row_leads_back_to_its_triplet(store: Store, tmp_path: Path)
         assert ids in known
 
 
-def test_the_same_labels_give_the_same_bytes_whatever_happens_later(tmp_path: Path) -> None:
-    formats = sorted(FORMATS.keys() - {"cohere"})  # its limits ask for hundreds of queries
+def choices() -> dict[str, dict[str, Any]]:
+    """Every format as it is, and with scores: a model's in rows of another width, else what the labels are worth."""
+    found: dict[str, dict[str, Any]] = {name: {"format": name} for name in FORMATS}
+    for name in (name for name, format in FORMATS.items() if format.takes_scores):
+        scores = {"scores": "teacher", "negatives": 2} if FORMATS[name].fixed_width else {"scores": "labels"}
+        found[f"{name}-scores"] = {"format": name, **scores}
+    return found
+
+
+def test_the_same_labels_give_the_same_bytes_whatever_happens_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.exports.grouped.COHERE_QUERIES", 1)
     for name, moment in (("a", 0), ("b", 500)):
         with Store(tmp_path / f"{name}.duckdb") as store:
             policy = fill(store, 5)
             result = build(store, policy)
+            pair_ids = sorted(row["pair_id"] for row in build_labels(store, result.build.build_id).to_pylist())
+            scores = {pair_id: number / 3 for number, pair_id in enumerate(pair_ids)}
+            add_triage_scores(store, "teacher", dict(sorted(scores.items(), reverse=bool(moment))))
             if moment:  # other labels, other versions of the policy and another build are none of its business
                 review(store, question(0), {distinct("good0of", 0): "no"}, reviewer="late", minute=moment)
                 labels = (*POLICY.labels[:2], Label("spam", "it is advertising", "negative"))
                 add_policy(store, Policy("answers", POLICY.question, "a question", "a passage", labels, POLICY.signals))
                 add_policy(store, policy)
-            for format in formats:
-                export(store, result.build, tmp_path / name / format, format=format)
-    for format in formats:
-        assert read(tmp_path / "a" / format) == read(tmp_path / "b" / format), format
+                add_triage_scores(store, "another", dict.fromkeys(pair_ids, 0.5))
+            for choice, options in choices().items():
+                export(store, result.build, tmp_path / name / choice, **options)
+    for choice in choices():
+        assert read(tmp_path / "a" / choice) == read(tmp_path / "b" / choice), choice
 
 
 def test_exporting_twice_changes_nothing_and_another_build_is_refused(store: Store, tmp_path: Path) -> None:
