@@ -179,21 +179,24 @@ def test_a_named_pipe_is_read_once_and_wholly(store: Store, tmp_path: Path) -> N
     writer.join()
 
 
-def test_progress_adds_up_to_the_bytes_of_the_file(store: Store, tmp_path: Path) -> None:
-    file = _write(tmp_path / "log.jsonl", *(_line(f"query {n}", answer="x" * 100_000) for n in range(40)))
-    told: list[int] = []
+@pytest.mark.parametrize("citations", [None, "markers"])  # for markers a file is read twice: what do they count from?
+def test_progress_adds_up_to_the_bytes_of_the_file(store: Store, tmp_path: Path, citations: str | None) -> None:
+    cited = {"cited": None} if citations else {}
+    file = _write(tmp_path / "log.jsonl", *(_line(f"query {n}", answer="x" * 100_000, **cited) for n in range(40)))
+    told: list[list[int]] = []
 
     class Watching:
         def start(self, description: str, total: int | None) -> None:
             assert str(file) in description
             assert total == file.stat().st_size
+            told.append([])
 
         def advance(self, steps: int = 1, note: str = "") -> None:
-            told.append(steps)
+            told[-1].append(steps)
 
-    import_files(store, [file], progress=Watching())
-    assert sum(told) == file.stat().st_size
-    assert len(told) > 2
+    assert import_files(store, [file], citations=citations, progress=Watching()).interactions == 40
+    assert [sum(stretch) for stretch in told] == [file.stat().st_size] * (2 if citations else 1)
+    assert all(len(stretch) > 2 for stretch in told)
 
 
 # ----------------------------------------------------------------------------------------------------- importing twice
