@@ -49,14 +49,21 @@ def queries_like_chunks(queries: Mapping[str, str], chunks: Mapping[str, str]) -
     sets = {key: query_trigrams(normalised(text)) for key, text in queries.items()}
     longest = 2 * max((len(normalised(text)) for text in queries.values()), default=0)
     frequency = Counter(member for members in sets.values() for member in members)
-    having: dict[int, list[str]] = defaultdict(list)
+    having: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))  # by trigram, then by size
     for key, members in sets.items():
         for member in _rarest(members, frequency, NEAR_QUERY):
-            having[member].append(key)
+            having[member][len(members)].append(key)
     for chunk_id, text in chunks.items():
         if len(normal := normalised(text)) <= longest:
             members = query_trigrams(normal)
-            near = {key for member in _rarest(members, frequency, NEAR_QUERY) for key in having.get(member, ())}
+            sizes = _shortest(members, NEAR_QUERY), len(members) / NEAR_QUERY + 1e-9
+            near = {
+                key
+                for member in _rarest(members, frequency, NEAR_QUERY)
+                for size, keys in having.get(member, {}).items()
+                if sizes[0] <= size <= sizes[1]
+                for key in keys
+            }
             yield from sorted((key, chunk_id) for key in near if overlap(sets[key], members) >= NEAR_QUERY)
 
 
