@@ -502,6 +502,7 @@ def test_one_may_stop_as_soon_as_the_answers_will_do(store: Store) -> None:
     assert group.finding.sample.open == 90
 
 
+@pytest.mark.slow
 def test_plan_and_certify_give_one_advice_about_an_audit_that_is_too_small(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     workspace, option = tmp_path / "w", ("--policy", "answers")

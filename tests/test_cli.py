@@ -1,9 +1,7 @@
 import csv
-import functools
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -110,21 +108,6 @@ def test_every_command_explains_itself(tmp_path: Path) -> None:
         text = run(*name.split(), "--help", cwd=tmp_path).stdout
         assert "Usage" in text
         assert "--workspace" in text
-
-
-def test_commands_in_the_docs_exist_and_take_the_options_shown() -> None:
-    commands = every_command()
-    shown = []
-    for file in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
-        shown += [(file.name, line) for line in re.findall(r"^\$ (uncited .*)$", file.read_text("utf-8"), re.MULTILINE)]
-    assert shown
-    helps = functools.cache(lambda name: run(*name.split(), "--help", cwd=REPOSITORY).stdout)
-    for file, line in shown:
-        words = shlex.split(line.split(" && ")[0], comments=True)[1:]
-        name = next((n for n in (" ".join(words[:k]) for k in (3, 2, 1)) if n in commands), line)
-        assert name in commands, f"{file}: {line}"
-        for option in (w for w in words if w.startswith("--")):
-            assert option in helps(name), f"{file}: {line}: no {option}"
 
 
 def test_help_lists_the_commands_in_the_order_of_the_data(tmp_path: Path) -> None:

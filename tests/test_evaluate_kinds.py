@@ -68,6 +68,7 @@ def test_a_trained_model_of_every_other_kind_is_evaluated(
     assert all(one.labelled["tuned"].keys() == {*METRICS, "Judged@10"} for one in found.per_query)
 
 
+@pytest.mark.slow
 def test_other_seeds_and_a_reranker_behind_the_base_are_measured_too(store: Store, minilm: str, tmp_path: Path) -> None:
     made = built(store)
     tuned, other = (trained(store, made, minilm, tmp_path / f"seed-{seed}", seed=seed) for seed in (0, 1))

@@ -1,7 +1,8 @@
-"""Every command that the source names as the next one is one that can be run."""
+"""Every command that the source names as the next one, or a page shows, is one that can be run."""
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,16 @@ def test_the_commands_that_hints_name_exist_and_have_what_they_need() -> None:
     assert wrong_with("train --loss X", root) == "needs --policy"
     assert wrong_with("train --policy X --speed 9", root) == "no option --speed"
     assert wrong_with("trian --policy X", root) == "no such command"
+
+
+def test_the_commands_in_the_docs_exist_and_have_what_they_need() -> None:
+    root = typer.main.get_command(app)
+    wrong, count = {}, 0
+    for file in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        for line in re.findall(r"^\$ uncited (.*)$", file.read_text("utf-8"), re.MULTILINE):
+            count += 1
+            words = shlex.split(line.split(" && ")[0], comments=True)
+            if why := wrong_with(shlex.join(words), root):
+                wrong[f"{file.name}: {line}"] = why
+    assert count > 80
+    assert not wrong

@@ -824,6 +824,7 @@ def _start_import(database: Path, files: Sequence[Path]) -> subprocess.Popen[str
     return process
 
 
+@pytest.mark.slow
 def test_an_import_killed_at_any_moment_leaves_whole_files_and_can_be_repeated(tmp_path: Path) -> None:
     per_file = 300
     files = []

@@ -122,6 +122,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_that_hangs(database: P
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(database: Path, tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed.duckdb"
     with Store(undisturbed) as store:

@@ -250,6 +250,7 @@ def test_missing_and_undecodable_files_say_so(store: Store, policy: Policy, tmp_
         import_reviews(store, policy, tmp_path / "latin.csv")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

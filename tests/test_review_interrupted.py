@@ -115,6 +115,7 @@ def expected(store: Store, policy: Policy) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_push_killed_at_random_moments_ends_as_an_undisturbed_one(
     argilla_server: Server, client: "Argilla", tmp_path: Path
 ) -> None:
