@@ -49,20 +49,20 @@ def queries_like_chunks(queries: Mapping[str, str], chunks: Mapping[str, str]) -
     sets = {key: query_trigrams(normalised(text)) for key, text in queries.items()}
     longest = 2 * max((len(normalised(text)) for text in queries.values()), default=0)
     frequency = Counter(member for members in sets.values() for member in members)
-    having: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))  # by trigram, then by size
+    having: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # trigram -> query, its size, how many from there on
     for key, members in sets.items():
-        for member in _rarest(members, frequency, NEAR_QUERY):
-            having[member][len(members)].append(key)
+        for place, member in enumerate(_rarest(members, frequency, NEAR_QUERY)):
+            having[member].append((key, len(members), len(members) - place))
+    share = NEAR_QUERY / (1 + NEAR_QUERY)  # of both sizes together that two sets have in common at the threshold
     for chunk_id, text in chunks.items():
         if len(normal := normalised(text)) <= longest:
             members = query_trigrams(normal)
-            sizes = _shortest(members, NEAR_QUERY), len(members) / NEAR_QUERY + 1e-9
             near = {
                 key
-                for member in _rarest(members, frequency, NEAR_QUERY)
-                for size, keys in having.get(member, {}).items()
-                if sizes[0] <= size <= sizes[1]
-                for key in keys
+                for place, member in enumerate(_rarest(members, frequency, NEAR_QUERY))
+                for key, size, left in having.get(member, ())
+                # The rarest trigram that two sets share leaves no more to be shared than what comes after it.
+                if min(left, len(members) - place) >= share * (size + len(members)) - 1e-9
             }
             yield from sorted((key, chunk_id) for key in near if overlap(sets[key], members) >= NEAR_QUERY)
 
