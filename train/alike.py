@@ -49,7 +49,7 @@ def queries_like_chunks(queries: Mapping[str, str], chunks: Mapping[str, str]) -
     sets = {key: query_trigrams(normalised(text)) for key, text in queries.items()}
     longest = 2 * max((len(normalised(text)) for text in queries.values()), default=0)
     frequency = Counter(member for members in sets.values() for member in members)
-    having: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # trigram -> query, its size, how many from there on
+    having: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # by trigram: query, size, trigrams from there on
     for key, members in sets.items():
         for place, member in enumerate(_rarest(members, frequency, NEAR_QUERY)):
             having[member].append((key, len(members), len(members) - place))
