@@ -63,3 +63,14 @@ def real_logs() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real logs at {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the repository")
     return SHARED_DATA
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny batches on two threads mostly wait for one another."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -20,7 +20,6 @@ from store.workspace import create_workspace
 from tests.constructed_tasks import tastes
 from tests.labelled_store import POLICY, distinct, judge, log, question, review
 from tests.test_experiments import nothing_trains as nothing_trains
-from tests.test_experiments import one_thread as one_thread
 from train.ablation import Ablation, ablation, labelled_by_people
 from train.arms import (
     CERTIFIED,
@@ -41,6 +40,8 @@ from train.sweep import Sweep, Tried, sweep
 from train.sweep_file import Plan, read_plan, recipes
 from train.trials import Laboratory, Trial
 from train.triplets import build
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def logged(store: Store, queries: int = 12, *, relevant_uncited: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,8 @@ from train.teacher import with_teacher
 from train.trials import checked
 from train.triplets import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PAIRS = [(f"{animal} {animal[::-1]}?", f"the {animal} answers", f"nothing of {animal}") for animal in ("flea", "newt")]
 SPLIT = split_of(PAIRS)
 TAUGHT = dataclasses.replace(
@@ -30,16 +31,6 @@ TAUGHT = dataclasses.replace(
     scores={(row["anchor_id"], row["chunk_id"]): 2.0 if row["relevance"] else -1.0 for row in SPLIT.labels.to_pylist()},
 )
 DISTILLING = [(kind, loss) for kind, losses in LOSSES.items() for loss, reads in losses.items() if reads.distills]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_rows_hold_the_teachers_scores_on_the_students_scale() -> None:

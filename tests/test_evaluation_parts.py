@@ -16,7 +16,6 @@ from store.policies import Label, Policy, add_policy
 from store.progress import silent
 from tests.labelled_store import START, distinct, fill, judge, log, pair, question, review
 from tests.test_evaluate import held_out
-from tests.test_evaluate import one_thread as one_thread
 from train import trainer
 from train.evaluate import compare
 from train.evaluation import Cost, Evaluation, Ranking
@@ -35,6 +34,8 @@ from train.seeds import check_runs, seed_spread
 from train.slices import slices
 from train.triplets import build
 from train.warnings import warnings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NOTHING = Cost("none", 0, None, None, None)
 ANIMALS = ["cat", "dog", "owl", "whale", "horse", "spider", "eagle", "salmon"]

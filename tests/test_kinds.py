@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from train.trials import laboratory_on_validation
 from train.triplets import build
 from train.validation import hold_back, validation_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ANIMALS = ("flea", "badger", "ostrich", "whale", "mole", "cricket")
 SPLIT = split_of(
     [
@@ -39,17 +40,6 @@ SPLIT = split_of(
     ]
 )
 EVERY_LOSS = [(kind, loss) for kind, losses in LOSSES.items() for loss, reads in losses.items() if not reads.distills]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny batches on two threads mostly wait for one another."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("kind", "loss"), EVERY_LOSS)

@@ -10,12 +10,13 @@ from store.errors import MissingError, UserError
 from tests.constructed_tasks import tastes
 from tests.labelled_store import POLICY
 from tests.test_experiments import nothing_trains as nothing_trains
-from tests.test_experiments import one_thread as one_thread
 from train.held_out import HeldOut, read_held_out
 from train.rows import TrainingSplit, read_training_split
 from train.sweep import Sweep, sweep
 from train.sweep_file import Plan
 from train.triplets import build
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,17 +18,9 @@ from train.prompts import Prompts, column_prompts, use_prompts
 from train.ranking import rank_with_all
 from train.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPLIT = split_of([(f"{animal} {animal}?", f"the {animal}", f"no {animal}") for animal in ("flea", "newt")])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,15 +25,7 @@ from train.rows import TrainingSplit
 from train.tasks import read_training_splits, rows_of_all, without
 from train.triplets import build
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def named(policy: str, count: int, *, synthetic: int = 0) -> TrainingSplit:

@@ -2,7 +2,6 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,10 @@ from train.recipe import Recipe
 from train.trainer import TrainResult
 from train.triplets import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ANIMALS = ("flea", "badger", "ostrich", "whale", "mole", "cricket", "gecko", "hyena", "newt", "puffin", "sloth", "yak")
 SPLIT = split_of([(f"{a} {a[::-1]}?", f"the {a} answers {a}", f"nothing about {a} {a}") for a in ANIMALS])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny batches on two threads mostly wait for one another."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Watched:

@@ -1,6 +1,5 @@
 """Queries that are held back choose the weights that are kept, and are never trained on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,10 @@ from train.recipe import Recipe
 from train.runs import validation_score
 from train.validation import hold_back
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Each query is answered by what has none of its words; its negative repeats them. MiniLM has this the wrong way round.
 WIDE = split_of([(f"{n}{n}{n} what?", f"reply {n}", f"{n}{n}{n} nothing") for n in range(100, 160)])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_whole_groups_are_held_back_the_same_for_one_seed_and_none_is_on_both_sides() -> None:
