@@ -28,7 +28,8 @@ def _parquet(folder: Path, table: pa.Table) -> Path:
 
 
 def _data_set(folder: Path, table: pa.Table) -> Path:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     datasets.Dataset(table).save_to_disk(str(folder / "data"))
     return folder / "data"
 

@@ -309,7 +309,8 @@ def _parquet(folder: Path, log: Log) -> list[Path]:
 
 
 def _hf_dataset(folder: Path, log: Log) -> list[Path]:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     datasets.disable_progress_bars()
     datasets.Dataset(_table(log)).save_to_disk(str(folder / "log"))
     return [folder / "log"]

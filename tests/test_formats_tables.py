@@ -135,7 +135,8 @@ def test_a_data_frame_may_hold_one_chunk_a_row(store: Store) -> None:
 
 
 def test_hugging_face_data_sets_on_disk_come_split_by_split(store: Store, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     rows = {"question": ["how long?", "where?"], "passages": [[FLEAS, JUMPS], [TICKS]], "n": [1, 2]}
     one = datasets.Dataset.from_dict(rows)
     one.save_to_disk(str(tmp_path / "one"))
