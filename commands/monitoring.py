@@ -132,11 +132,12 @@ def _print_agenda(out: "Output", found: "MonitorReport") -> None:
     if queries:
         out.table("Queries to look at", ("query", "why", "asked", "precision", "best score"), queries)
     documents = [
-        (one_line(d.document, 40), d.why, d.queries, d.relevant, one_line(d.example, 50))
+        (one_line(d.document, 40), d.why, d.queries, d.relevant, d.score, one_line(d.example, 50))
         for d in found.agenda.documents
     ]
     if documents:
-        out.table("Documents to look at", ("document", "why", "queries", "relevant", "not for"), documents)
+        columns = ("document", "why", "queries", "relevant", "mean score", "for example")
+        out.table("Documents to look at", columns, documents)
 
 
 def _rows(measured: "Sequence[Precision]") -> list[tuple[object, ...]]:

@@ -1,15 +1,15 @@
 """The agenda of a review of retrieval: queries that found little, and documents that are found in vain."""
 
-from collections.abc import Sequence
-from statistics import quantiles
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean, quantiles
 from typing import NamedTuple
 
-from store.monitor import Monitored
+from store.monitor import Monitored, Shown
 from store.policies import Role
 
 _POOR = 0.5  # of the average: a precision below that is poor
 _LOWEST = 10  # per cent of the best scores: those are low
-_ENOUGH_SCORES = 20  # interactions, before it can be said what is low
+_ENOUGH_SCORES = 20  # interactions (or documents), before it can be said what is low
 _ENOUGH_QUERIES = 3  # that a document was retrieved for, before anything is said of it
 
 
@@ -26,13 +26,18 @@ class PoorQuery(NamedTuple):
 
 
 class PoorDocument(NamedTuple):
-    """A document (or, where the log names none, a chunk) that is retrieved and seldom relevant."""
+    """A document (or, where the log names none, a chunk) that is retrieved and seldom relevant, or with low scores.
+
+    `score` is the mean over queries of its best score, in the source where that is low, else where it was retrieved
+    most.
+    """
 
     document: str
     why: str
     queries: int  # for which it was retrieved, and judged
     relevant: int  # of those
-    example: str  # a query for which it was not
+    score: float | None
+    example: str  # a query for which it was not relevant, else the one with its lowest score
 
 
 class Agenda(NamedTuple):
@@ -74,7 +79,7 @@ def agenda_of(looked: Sequence[Looked], *, limit: int) -> Agenda:
 def _queries(settled: Sequence[Looked]) -> list[PoorQuery]:
     measured = [one.precision for one in settled if one.precision is not None]
     poor = _POOR * sum(measured) / len(measured) if measured else 0.0
-    low = _low_scores(settled)
+    low = _low_scores((one.drawn.source, one.score) for one in settled if one.score is not None)
     by_anchor: dict[str, list[Looked]] = {}
     for one in settled:
         by_anchor.setdefault(one.drawn.anchor_id, []).append(one)
@@ -107,12 +112,11 @@ def _queries(settled: Sequence[Looked]) -> list[PoorQuery]:
     return sorted(found, key=lambda one: (one.relevant > 0, one.precision or 0.0, -one.asked, one.query))
 
 
-def _low_scores(settled: Sequence[Looked]) -> dict[str | None, float]:
+def _low_scores(scored: Iterable[tuple[str | None, float]]) -> dict[str | None, float]:
     """Map each source that has enough scores to the one below which they are low; each may have its own scale."""
     scores: dict[str | None, list[float]] = {}
-    for one in settled:
-        if one.score is not None:
-            scores.setdefault(one.drawn.source, []).append(one.score)
+    for source, score in scored:
+        scores.setdefault(source, []).append(score)
     return {
         source: quantiles(found, n=100 // _LOWEST)[0]
         for source, found in scores.items()
@@ -122,18 +126,67 @@ def _low_scores(settled: Sequence[Looked]) -> dict[str | None, float]:
 
 def _documents(settled: Sequence[Looked]) -> list[PoorDocument]:
     relevant: dict[str, dict[str, bool]] = {}  # by document and query
+    for one, shown, role in _answered(settled):
+        of_query = relevant.setdefault(_name(shown), {})
+        of_query[one.drawn.query] = of_query.get(one.drawn.query, False) or role == "positive"
+    answers = [answer for of_query in relevant.values() for answer in of_query.values()]
+    poor = _POOR * sum(answers) / len(answers) if answers else 0.0
+    scores = _scores_of_documents(settled)
+    low = _low_scores((scored.source, scored.mean) for of in scores.values() for scored in of)
+    found = []
+    for document, of_query in relevant.items():
+        if len(of_query) < _ENOUGH_QUERIES:
+            continue
+        hits = sum(of_query.values())
+        why = []
+        if not hits or hits / len(of_query) < poor:
+            why.append("seldom relevant" if hits else "never relevant")
+        by_source = scores.get(document, [])
+        lows = [scored for scored in by_source if scored.mean < low.get(scored.source, scored.mean)]
+        if lows:
+            why.append("low scores")
+        if why:
+            score = next((scored.mean for scored in lows or by_source), None)
+            vain = [query for query, answer in of_query.items() if not answer]
+            example = vain[0] if vain else lows[0].lowest
+            found.append(PoorDocument(document, ", ".join(why), len(of_query), hits, score, example))
+    return sorted(found, key=lambda one: (one.relevant - one.queries, one.document))
+
+
+class _Scored(NamedTuple):
+    """How a document scored in one source: the mean over queries of its best score, and the query of the lowest."""
+
+    source: str | None
+    mean: float
+    lowest: str
+    queries: int
+
+
+def _scores_of_documents(settled: Sequence[Looked]) -> dict[str, list[_Scored]]:
+    """Map documents to their scores in each source that retrieved them for enough queries, the most queries first."""
+    best: dict[str, dict[str | None, dict[str, float]]] = {}  # by document, source and query
+    for one, shown, _ in _answered(settled):
+        if shown.score is not None:
+            of_query = best.setdefault(_name(shown), {}).setdefault(one.drawn.source, {})
+            of_query[one.drawn.query] = max(shown.score, of_query.get(one.drawn.query, shown.score))
+    found = {
+        document: [
+            _Scored(source, fmean(of_query.values()), min(of_query, key=of_query.__getitem__), len(of_query))
+            for source, of_query in by_source.items()
+            if len(of_query) >= _ENOUGH_QUERIES
+        ]
+        for document, by_source in best.items()
+    }
+    return {document: sorted(scored, key=lambda one: -one.queries) for document, scored in found.items()}
+
+
+def _answered(settled: Sequence[Looked]) -> Iterator[tuple[Looked, Shown, Role]]:
+    """Yield the chunks that are labelled positive or negative."""
     for one in settled:
         for shown, role in zip(one.drawn.shown, one.roles, strict=True):
             if role in ("positive", "negative"):
-                of_query = relevant.setdefault(shown.document or shown.chunk_id, {})
-                of_query[one.drawn.query] = of_query.get(one.drawn.query, False) or role == "positive"
-    answers = [answer for of_query in relevant.values() for answer in of_query.values()]
-    poor = _POOR * sum(answers) / len(answers) if answers else 0.0
-    found = []
-    for document, of_query in relevant.items():
-        hits = sum(of_query.values())
-        if len(of_query) >= _ENOUGH_QUERIES and (not hits or hits / len(of_query) < poor):
-            example = next(query for query, answer in of_query.items() if not answer)
-            why = "seldom relevant" if hits else "never relevant"
-            found.append(PoorDocument(document, why, len(of_query), hits, example))
-    return sorted(found, key=lambda one: (one.relevant - one.queries, one.document))
+                yield one, shown, role
+
+
+def _name(shown: Shown) -> str:
+    return shown.document or shown.chunk_id

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from commands.monitoring import _print_agenda
 from labeling.monitor import check_segments, draw_and_judge, estimate_monitoring, period_of, report
 from labeling.monitor_plot import draw
 from mining.candidates import mine
+from printing import Output
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.ids import anchor_id, chunk_id, pair_id
@@ -264,13 +266,49 @@ def test_the_agenda_names_queries_and_documents_that_are_poor(store: Store) -> N
     }
     assert [query.relevant for query in found.agenda.queries[:2]] == [0, 0], "the worst first"
     (document,) = found.agenda.documents
-    assert (document.document, document.why, document.queries, document.relevant) == (
+    assert (document.document, document.why, document.queries, document.relevant, document.score) == (
         "terms of use",
         "never relevant",
         4,
         0,
+        0.5,
     )
     assert found.overall.none_relevant == pytest.approx(2 / 28)
+
+
+@pytest.mark.parametrize(("documents", "named"), [(20, ["document 7"]), (19, [])])
+def test_the_agenda_names_documents_that_score_low_in_their_source(
+    store: Store, capsys: pytest.CaptureFixture[str], documents: int, named: list[str]
+) -> None:
+    """All scores of `bm25` are lower than any of `dense`, in which one document lies below the others."""
+    words = ("first", "second", "third")
+    dense = [
+        asked(
+            f"{word} query {n}",
+            (True,),
+            documents=(f"document {n}",),
+            source="dense",
+            score=(0.3 if n == 7 else 0.8) - times / 100,
+        )
+        for n in range(documents)
+        for times, word in enumerate(words)
+    ]
+    bm25 = [
+        asked(f"{word} word {n}", (True,), documents=(f"page {n}",), source="bm25", score=0.01)
+        for n in range(20)
+        for word in words
+    ]
+    once = asked("asked of it once", (True,), documents=("rare",), source="dense", score=0.02)
+    policy = log(store, *dense, *bm25, once)
+    with serving(judge_by_word) as stub:
+        monitor(store, policy, stub)
+    found = report(store, policy, depth=DEPTH)
+    assert [document.document for document in found.agenda.documents] == named
+    for document in found.agenda.documents:
+        assert (document.why, document.queries, document.relevant) == ("low scores", 3, 3)
+        assert (document.score, document.example) == (pytest.approx(0.29), "third query 7")
+        _print_agenda(Output(as_json=False, quiet=False), found)
+        assert "0.290" in capsys.readouterr().out
 
 
 def test_beside_it_stands_how_often_the_judge_is_wrong_where_an_audit_says_so(
