@@ -67,13 +67,13 @@ def _sketched(store: Store, chunk_ids: pa.Array, progress: Progress) -> Sketches
     import numpy as np
 
     progress.start("sketch chunks", len(chunk_ids))
-    empty = sketches(())
+    empty = sketches(pa.array([], pa.string()))
     bits = np.zeros((len(chunk_ids), empty.bits.shape[1]), empty.bits.dtype)
     runs = np.zeros(len(chunk_ids), empty.runs.dtype)
 
     def sketch(batch: pa.RecordBatch) -> int:
         places = batch["place"].to_numpy()
-        bits[places], runs[places] = sketches(batch["text"].to_pylist())
+        bits[places], runs[places] = sketches(batch["text"])
         return len(places)
 
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -4,9 +4,9 @@ The sketch of a text is a bitmap: each of its runs of five words (`store.text`) 
 Whoever repeats a text at an overlap of t or more lacks at most 1 - t of its runs, so at most that many bits of its
 sketch are missing in the other's. Nothing that repeats is lost, whatever the hash; what passes is to be compared.
 
-A text becomes code points; a table folds each as `store.text.normalised` would, and words and runs are hashed for
-thousands of texts at once. Texts with characters that no such table can fold (combining marks, "ß", scripts without
-spaces) go through `normalised` one by one, and from there the same way.
+Texts stay the UTF-8 that the store gives. Tables fold each character in its place as `store.text.normalised` would, and
+words and runs are hashed for hundreds of texts at once. Texts with characters that cannot be folded so (combining
+marks, "ß", scripts without spaces) go through `normalised` one by one, and from there the same way.
 """
 
 import functools
@@ -14,18 +14,21 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from store.text import NEAR_DUPLICATE, SHINGLE_WORDS, normalised, words
 
 if TYPE_CHECKING:
     import numpy as np
 
 BITS = 512  # three times the runs of a usual chunk; beyond about 600 words, a sketch tells little apart
+WORD_BYTES = 32  # that are hashed of a word; those that begin alike count as one
+MULTIPLIER = 0x9E3779B97F4A7C15  # odd; 2^64 divided by the golden ratio
 _TEXTS_AT_A_TIME = 512  # so that what is computed of them stays in a processor's cache
 
-_FOLDED_BELOW = 0x3000  # code points that the table holds; there are scripts without spaces from there on
-_SPACE, _ODD = 0, 0xFFFF
-_NUL = 0x110000  # stands for the character NUL, which is no space
-MULTIPLIER = 0x9E3779B97F4A7C15  # odd; 2^64 divided by the golden ratio
+_FOLDED_BELOW = 0x3000  # code points that the tables hold; there are scripts without spaces from there on
+_SPACE = ord(" ")
 
 
 class Sketches(NamedTuple):
@@ -35,7 +38,7 @@ class Sketches(NamedTuple):
     runs: "np.ndarray"  # (texts,), int32
 
 
-def sketches(texts: Sequence[str]) -> Sketches:
+def sketches(texts: pa.StringArray) -> Sketches:
     """Sketch texts."""
     import numpy as np
 
@@ -60,107 +63,143 @@ def may_repeat(sketched: Sketches, ones: "np.ndarray", others: "np.ndarray") -> 
     return likely
 
 
-def _sketch_page(texts: Sequence[str]) -> Sketches:
+def _sketch_page(texts: pa.StringArray) -> Sketches:
     import numpy as np
 
-    lengths = np.array([len(text) for text in texts])
-    codes = _table()[np.minimum(_code_points(texts), _FOLDED_BELOW)]
-    ends = np.cumsum(lengths + 1)
-    odd = np.unique(np.searchsorted(ends, np.flatnonzero(codes == _ODD), side="right"))
-    bits, runs, counts = _sketch_codes(codes, ends)
+    apart = pc.binary_join_element_wise(texts, "", " ")
+    _, offsets, characters = apart.buffers()
+    ends = np.frombuffer(offsets, np.int32)[1 : len(apart) + 1]
+    letters, odd_places = _folded(characters.to_pybytes())
+    odd = np.unique(np.searchsorted(ends, odd_places, side="right"))
+    bits, runs, counts = _sketch_letters(letters, ends)
     odd = np.union1d(odd, np.flatnonzero(counts == 0))  # punctuation only, which stays what it is
     if len(odd):
-        plain = [" ".join(words(normalised(texts[place]))) for place in odd.tolist()]
-        codes = _code_points(plain)
-        codes[codes == _SPACE] = _NUL
-        codes[codes == ord(" ")] = _SPACE
-        bits[odd], runs[odd], _ = _sketch_codes(codes, np.cumsum([len(text) + 1 for text in plain]))
+        plain = [" ".join([*words(normalised(texts[place].as_py())), ""]).encode() for place in odd.tolist()]
+        letters = np.frombuffer(b"".join(plain), np.uint8)
+        bits[odd], runs[odd], _ = _sketch_letters(letters, np.cumsum([len(text) for text in plain]))
     return Sketches(bits, runs)
 
 
-def _code_points(texts: Sequence[str]) -> "np.ndarray":
-    """Return the code points of texts, with a space behind each text."""
+def _folded(characters: bytes) -> "tuple[np.ndarray, np.ndarray]":
+    """Fold UTF-8 in its place; return its bytes, and where characters begin that cannot be folded so."""
     import numpy as np
 
-    joined = " ".join([*texts, ""])
-    return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32).copy()
+    tables = _tables()
+    letters = np.frombuffer(bytearray(characters.translate(tables.ascii)), np.uint8)
+    if characters.isascii():
+        return letters, np.zeros(0, np.int64)
+    begin = np.flatnonzero(letters >= 0xC0)
+    first = letters[begin].astype(np.int32)
+    long = first >= 0xE0
+    code = np.where(long, first & 0x0F, first & 0x1F) << 6 | letters[begin + 1] & 0x3F
+    code[long] = code[long] << 6 | letters[begin[long] + 2] & 0x3F
+    code[(first >= 0xF0) | (code > _FOLDED_BELOW)] = _FOLDED_BELOW
+    folded = tables.folded[code]
+    letters[begin], letters[begin + 1] = folded[:, 0], folded[:, 1]
+    letters[begin[long] + 2] = folded[long, 2]
+    return letters, begin[tables.odd[code]]
 
 
-def _sketch_codes(codes: "np.ndarray", ends: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Sketch texts given by their folded code points; each ends, with a space, before its place in `ends`.
+def _sketch_letters(letters: "np.ndarray", ends: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Sketch texts given by their folded bytes; each ends, with a space, before its place in `ends`.
 
     Returns:
         Bits, numbers of runs and numbers of words.
     """
     import numpy as np
 
-    hashes, starts = _word_hashes(codes)
+    hashes, starts = _word_hashes(letters)
     bounds = np.searchsorted(starts, ends)
     counts = np.diff(bounds, prepend=0)
     runs = np.maximum(counts - SHINGLE_WORDS + 1, 1)
-    first = bounds - counts
-    # The first `runs` words of each text begin a run. One of fewer than five words is a run by itself.
-    owners = np.repeat(np.arange(len(ends)), runs)
-    begin = np.arange(len(owners)) - np.repeat(np.cumsum(runs) - runs, runs) + first[owners]
+    marks = np.zeros(len(ends) * BITS, bool)
+    if len(hashes) >= SHINGLE_WORDS:
+        bits = _run_bits([hashes[place : len(hashes) - SHINGLE_WORDS + 1 + place] for place in range(SHINGLE_WORDS)])
+        own = np.repeat(np.arange(len(ends)) * BITS, counts)
+        within = own[: len(bits)] == own[SHINGLE_WORDS - 1 :]
+        marks[(own[: len(bits)] + bits)[within]] = True
+    few = np.flatnonzero(counts < SHINGLE_WORDS)  # one run by itself
     padded = np.concatenate([hashes, np.zeros(SHINGLE_WORDS, np.uint64)])
-    run_hashes = np.zeros(len(owners), np.uint64)
-    for place in range(SHINGLE_WORDS):
-        word = np.where(place < counts[owners], padded[begin + place], np.uint64(0))
-        run_hashes = run_hashes * np.uint64(MULTIPLIER) + word
-        run_hashes ^= run_hashes >> np.uint64(29)
-    marks = np.zeros((len(ends), BITS), bool)
-    marks[owners, (run_hashes * np.uint64(MULTIPLIER)) >> np.uint64(64 - BITS.bit_length() + 1)] = True
-    return np.packbits(marks, axis=1).view(np.uint64), runs.astype(np.int32), counts
+    first = (bounds - counts)[few]
+    columns = [np.where(place < counts[few], padded[first + place], np.uint64(0)) for place in range(SHINGLE_WORDS)]
+    marks[few * BITS + _run_bits(columns)] = True
+    return np.packbits(marks).view(np.uint64).reshape(len(ends), -1), runs.astype(np.int32), counts
 
 
-def _word_hashes(codes: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+def _run_bits(columns: "Sequence[np.ndarray]") -> "np.ndarray":
+    """Name the bit of each run of five words; `columns` holds the hashes of their first words, second words ..."""
+    import numpy as np
+
+    one, two, three, four, five = columns
+    run = _mixed(_mixed(_mixed(one, two), _mixed(three, four)), five)
+    return (run * np.uint64(MULTIPLIER) >> np.uint64(64 - BITS.bit_length() + 1)).astype(np.int64)
+
+
+def _mixed(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    both = one * np.uint64(MULTIPLIER)
+    both += other
+    both ^= both >> np.uint64(29)
+    return both
+
+
+def _word_hashes(letters: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     """Hash each word, a stretch without spaces; return the hashes and where the words begin."""
     import numpy as np
 
-    inside = np.zeros(len(codes) + 1, np.int8)
-    inside[1:] = codes != _SPACE
-    change = np.diff(inside)
-    starts = np.flatnonzero(change == 1)
-    ends = np.flatnonzero(change == -1)  # there is a space at the very end
-    # A polynomial of the code points, from sums that run through all texts: it is the same wherever the word stands.
-    powers, inverses = _powers(len(codes))
-    sums = np.zeros(len(codes) + 1, np.uint64)
-    np.cumsum(codes * powers, out=sums[1:])
-    return (sums[ends] - sums[starts]) * inverses[starts], starts
+    inside = np.zeros(len(letters) + 1, bool)
+    np.not_equal(letters, _SPACE, out=inside[1:])
+    edges = np.flatnonzero(inside[1:] != inside[:-1])  # there is a space at the very end
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    padded = np.concatenate([letters, np.zeros(WORD_BYTES, np.uint8)])
+    eights = np.ndarray(len(letters), "<u8", padded, strides=(1,))  # the eight bytes from each place on
+    hashes = eights[starts] & _first_bytes(lengths)
+    for place in range(8, WORD_BYTES, 8):
+        long = np.flatnonzero(lengths > place)
+        hashes[long] = _mixed(hashes[long], eights[starts[long] + place] & _first_bytes(lengths[long] - place))
+    return hashes, starts
 
 
-@functools.lru_cache(maxsize=4)
-def _powers_of(size: int) -> "tuple[np.ndarray, np.ndarray]":
+def _first_bytes(counts: "np.ndarray") -> "np.ndarray":
+    """Return masks of the first `counts` bytes of eight; all eight where there are more."""
     import numpy as np
 
-    def powers(base: int) -> np.ndarray:
-        factors = np.full(size, base, np.uint64)
-        factors[0] = 1
-        return np.cumprod(factors)
-
-    return powers(MULTIPLIER), powers(pow(MULTIPLIER, -1, 2**64))
+    masks = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+    return masks[np.minimum(counts, 8)]
 
 
-def _powers(count: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Return the first powers of the multiplier, and of its inverse, modulo 2^64."""
-    powers, inverses = _powers_of(1 << max(16, (count - 1).bit_length()))
-    return powers[:count], inverses[:count]
+class _Tables(NamedTuple):
+    ascii: bytes  # for `bytes.translate`
+    folded: "np.ndarray"  # (code points, 3): UTF-8 of what `normalised` makes of each, or spaces
+    odd: "np.ndarray"  # (code points,): which cannot be folded in their place
 
 
 @functools.cache
-def _table() -> "np.ndarray":
-    """Map each code point to the one that `normalised` makes of it, to a space, or to odd: ask `normalised`."""
+def _tables() -> _Tables:
+    """Ask `normalised` what becomes of each code point."""
     import numpy as np
 
     seconds = _second_characters()
-    table = np.full(_FOLDED_BELOW + 1, _ODD, np.uint32)
+    folded = np.full((_FOLDED_BELOW + 1, 3), _SPACE, np.uint8)
+    odd = np.ones(_FOLDED_BELOW + 1, bool)
     for code in range(_FOLDED_BELOW):
-        folded = normalised(f"a{chr(code)}a")
-        if folded == "a a":
-            table[code] = _SPACE
-        elif len(folded) == 3 and not seconds & {chr(code), folded[1]} and words(folded) == [folded]:
-            table[code] = ord(folded[1])
-    return table
+        character, size = chr(code), len(chr(code).encode(errors="replace"))
+        around = normalised(f"a{character}a")
+        made = around[1:-1].encode()
+        if around == "a a":
+            odd[code] = False
+        elif (
+            len(around) == 3
+            and len(made) == size
+            and not seconds & {character, around[1]}
+            and words(around) == [around]
+        ):
+            odd[code] = False
+            folded[code, :size] = list(made)
+    plain = bytes(range(256))
+    plain = bytes(folded[:128, 0].tolist()) + plain[128:]
+    return _Tables(plain, folded, odd)
 
 
 def _second_characters() -> set[str]:
