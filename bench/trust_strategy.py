@@ -106,7 +106,7 @@ class Laboratory:
         """Spend reviews until all pairs are reviewed or certified."""
         verdicts = judge.of_run(run)
         # The product draws with secrets, so that nobody can choose a draw; here it must be the same each time.
-        with self.copy() as store, patch("secrets.token_hex", lambda size: rng.bytes(size).hex()):
+        with self.copy() as store, patch("store.review_streams.secrets.token_hex", lambda size: rng.bytes(size).hex()):
             add_verdicts(store, self.policy, verdicts)
             return _Spending(self, store, verdicts, rng).spend()
 

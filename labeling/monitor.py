@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from store.labels import Resolution
 from store.monitor import Monitored, Shown, draw_traffic, logged_fields, monitor_seed, monitored_interactions, traffic
 from store.policies import Policy
 from store.progress import Progress, silent
+from store.review_streams import new_seed
 from store.segments import in_order, largest, segment_of
 from store.workspace import JudgeSettings, Price
 
@@ -109,7 +109,7 @@ def draw_and_judge(
             f"no interactions are mined under {policy.name}",
             hint=f"uncited mine --policy {policy.name}" if before.not_mined else "uncited import FILE",
         )
-    drawn = draw_traffic(store, policy.name, share=share, seed=seed or secrets.token_hex(8))
+    drawn = draw_traffic(store, policy.name, share=share, seed=seed or new_seed())
     waiting = waiting_pairs(monitored_interactions(store, policy, depth=depth))
     judged = None
     if waiting:
@@ -146,7 +146,7 @@ def estimate_monitoring(
     From the second run on it is the very draw that the run will make.
     """
     found = traffic(store, policy.name)
-    seed = monitor_seed(store, policy.name) or secrets.token_hex(8)
+    seed = monitor_seed(store, policy.name) or new_seed()
     drawn, stages = 0, []
     with contextlib.suppress(_Undone), store.transaction():
         drawn = draw_traffic(store, policy.name, share=share, seed=seed)

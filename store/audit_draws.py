@@ -5,7 +5,6 @@ a judge or the part of its labels that an audit is worth while for. Such an audi
 of the judge on; nothing that was read before its draw can make its sample any better.
 """
 
-import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from store.database import Store
 from store.errors import MissingError, UsageError
 from store.ids import content_id
 from store.policies import Policy
-from store.review_streams import audit_seed, uniform
+from store.review_streams import audit_seed, new_seed, uniform
 
 
 class Drawable(NamedTuple):
@@ -132,7 +131,7 @@ def draw_audit(
     shown = {pair.pair_id: pair.shown for pair in frame}
     if len(shown) < size:
         raise _too_few(policy, size, len(shown), len(inside))
-    seed = secrets.token_hex(16)
+    seed = new_seed()
     population_hash = ids_hash(shown)
     audit_id = content_id("audit", policy.name, policy.labelling_fingerprint, seed, population_hash, size)
     now = datetime.now(UTC)
@@ -245,7 +244,7 @@ def _put_into(
     now: datetime,
 ) -> int:
     """Add pairs to the sample of an audit, and to the audit stream; return how many were not in that."""
-    seed = audit_seed(store, policy) or secrets.token_hex(16)
+    seed = audit_seed(store, policy) or new_seed()
     fingerprint = policy.labelling_fingerprint
     drawn_at = pa.array([now] * len(pairs), pa.timestamp("us", tz="UTC"))
     draws = {

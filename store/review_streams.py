@@ -58,7 +58,7 @@ def draw_streams(
     known = drawn_streams(store, policy)
     new = [pair for pair in dict.fromkeys(pair_ids) if pair not in known]
     if new:
-        seed = audit_seed(store, policy) or secrets.token_hex(16)
+        seed = audit_seed(store, policy) or new_seed()
         answered = _answered(store, fingerprint)
         probability = [0.0 if pair in answered else audit_share for pair in new]
         drawn: list[ReviewStream] = [
@@ -76,6 +76,11 @@ def draw_streams(
         store.insert("review_streams", pa.table(columns))
         known |= dict(zip(new, drawn, strict=True))
     return {pair: known[pair] for pair in pair_ids}
+
+
+def new_seed() -> str:
+    """Return a seed for draws that nobody can foresee or choose, 32 hex digits."""
+    return secrets.token_hex(16)
 
 
 def uniform(seed: str, purpose: str, pair_id: str) -> float:

@@ -1,8 +1,8 @@
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -36,11 +36,20 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 
-@pytest.fixture(autouse=True)
-def _draws_repeat(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test seeds of its own that are the same at every run: a 95 % interval misses in one draw of twenty."""
+def _draws_repeat(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the product draw the same seeds at every run: a 95 % interval misses in one draw of twenty.
+
+    Only the product's own: DuckDB's relations take their names from `secrets` too, so that one query more would be
+    another draw.
+    """
     rng = Random(request.node.nodeid)
-    monkeypatch.setattr(secrets, "token_hex", lambda size=32: rng.randbytes(size or 32).hex())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("store.review_streams.secrets", SimpleNamespace(token_hex=lambda size: rng.randbytes(size).hex()))
+        yield
+
+
+_draws_of_a_test_repeat = pytest.fixture(autouse=True)(_draws_repeat)
+_draws_of_what_a_file_sets_up_repeat = pytest.fixture(autouse=True, scope="module")(_draws_repeat)
 
 
 @pytest.fixture
