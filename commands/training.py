@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,11 @@ from commands.session import (
     WorkspaceOption,
     opened,
 )
-from store.errors import UsageError
+from store.errors import ProviderError, UsageError
+
+if TYPE_CHECKING:
+    from printing import Output
+    from train.trainer import TrainResult
 
 KindOption = Annotated[
     Literal["bi-encoder", "reranker", "multi-vector", "sparse"],
@@ -133,6 +137,9 @@ def train(
         typer.Option(help="NAME=2: see rows twice. A policy, human, judge, propagated, synthetic or a kind of chunk."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of batches, dropout, new weights and what is held back.")] = 0,
+    push_to_hub: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="Publish it on the Hugging Face hub, in a private repository.")
+    ] = "",
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -141,6 +148,7 @@ def train(
     """Fine-tune a model on a build's train split, or on those of several policies."""
     from printing import Output, relative
     from store.builds import note_output
+    from train.hub import open_repository, push_model
     from train.kinds import fixed
     from train.processes import from_first, is_first
     from train.recipe import Recipe
@@ -176,6 +184,8 @@ def train(
         raise UsageError("--build names one build, and several policies have one each", hint="leave out --build")
 
     def read() -> tuple[list[TrainingSplit], Path, dict[str, Path]]:
+        if push_to_hub:  # before hours of training, not after
+            open_repository(push_to_hub)
         with opened(workspace, as_json=json, quiet=quiet) as session:
             builds = {name: session.build(name, build_id) for name in names}
             splits = read_training_splits(session.store, list(builds.values()))
@@ -197,18 +207,34 @@ def train(
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
     out.note(_listed(recipe.settings()))
     out.note(f"fixed: {_listed(fixed(recipe))}")
+    elsewhere = relative(folder) if out_dir or len(names) > 1 else ""
+    address, refused = None, None
     with out.progress() as bar:
         result = train_model(splits, recipe, out=folder, progress=bar)
-    if not out.json(result):
-        done = "trained" if result.is_new else "was trained before, with the same settings"
-        took = f"{result.run['steps']} steps, {result.run['seconds']:.0f} s, in {result.run['precision']}"
-        out.line(f"{relative(result.model)}: {done}; {took}")
-        out.line(_validation_in_words(result.run))
-        if any(prompts := result.run.get("prompts", {}).values()):
-            out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
-        elsewhere = relative(result.model) if out_dir or len(names) > 1 else ""
+        try:
+            address = push_model(folder, push_to_hub, progress=bar) if push_to_hub else None
+        except ProviderError as error:
+            push = f"uncited push-model {push_to_hub} {_options_of_model(names[0], kind, build_id, elsewhere)}"
+            refused = ProviderError(f"trained, but not published: {error.message}", hint=push)
+    if not out.json({"model": result.model, "is_new": result.is_new, "run": result.run, "address": address}):
+        _print_run(out, result, address)
         beside = {name: relative(single) for name, single in alone.items()}
         out.next(*_evaluations(names, kind, build_id, elsewhere, beside))
+    if refused:
+        raise refused
+
+
+def _print_run(out: "Output", result: "TrainResult", address: str | None) -> None:
+    from printing import relative
+
+    done = "trained" if result.is_new else "was trained before, with the same settings"
+    took = f"{result.run['steps']} steps, {result.run['seconds']:.0f} s, in {result.run['precision']}"
+    out.line(f"{relative(result.model)}: {done}; {took}")
+    out.line(_validation_in_words(result.run))
+    if any(prompts := result.run.get("prompts", {}).values()):
+        out.line(f"before each query and each chunk stands {' and '.join(map(repr, prompts))}")
+    if address:
+        out.line(f"{address}: uploaded, with its model card")
 
 
 def _listed(settings: Mapping[str, object]) -> str:
@@ -222,14 +248,19 @@ def _evaluations(
 
     `elsewhere` is its folder, if not the usual one, and `beside` the folder of a model of one policy alone, by policy.
     """
+    others = {policy: f" --with {shlex.quote(folder)}" for policy, folder in beside.items()}
+    return [
+        f"uncited evaluate {_options_of_model(policy, kind, build_id, elsewhere)}{others.get(policy, '')}"
+        for policy in policies
+    ]
+
+
+def _options_of_model(policy: str, kind: str, build_id: str | None, elsewhere: str) -> str:
+    """Write the options by which other commands find a model; `elsewhere` is its folder, if not the usual one."""
     of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
     model = f" --model {shlex.quote(elsewhere)}" if elsewhere else ""
     build = f" --build {build_id}" if build_id else ""
-    others = {policy: f" --with {shlex.quote(folder)}" for policy, folder in beside.items()}
-    return [
-        f"uncited evaluate --policy {shlex.quote(policy)}{of_kind}{model}{others.get(policy, '')}{build}"
-        for policy in policies
-    ]
+    return f"--policy {shlex.quote(policy)}{of_kind}{model}{build}"
 
 
 def _validation_in_words(run: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from cli import app
 from store.builds import note_output
 from store.database import Store
+from store.errors import ProviderError
 from tests.evaluations import evaluation
 from tests.labelled_store import fill
 from tests.test_cli import from_json, run
@@ -131,11 +132,14 @@ class Hub(BaseHTTPRequestHandler):
 
     committed: dict[str, bytes]
     private: bool | None
+    is_full: bool
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/api/validate-yaml":
             self._answer(200, {"errors": [], "warnings": []})
+        elif self.headers["Authorization"] == "Bearer reads":
+            self._answer(403, {"error": "You may not make repositories here"})
         elif self.headers["Authorization"] != "Bearer good":
             self._answer(401, {"error": "Invalid token"})
         elif self.path == "/api/repos/create":
@@ -144,6 +148,8 @@ class Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/api/models/team/model/preupload"):
             files = [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
             self._answer(200, {"files": files})
+        elif self.is_full:
+            self._answer(507, {"error": "No space left"})
         elif self.path.startswith("/api/models/team/model/commit"):
             for line in body.splitlines():
                 entry = json.loads(line)
@@ -157,10 +163,15 @@ class Hub(BaseHTTPRequestHandler):
             self._answer(404, {"error": self.path})
 
     def do_GET(self) -> None:
+        if self.path.endswith("/auth-check/write") and self.headers["Authorization"] != "Bearer good":
+            self._answer(403, {"error": "You may not write to it"})
+            return
         self._answer(200, {"id": "team/model", "siblings": [], "sha": "0" * 40})
 
-    def _answer(self, status: int, body: object) -> None:
+    def _answer(self, status: int, body: Mapping[str, object]) -> None:
         self.send_response(status)
+        if "error" in body:
+            self.send_header("X-Error-Message", str(body["error"]))
         self.send_header("Content-Type", "application/json")
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
@@ -171,7 +182,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    Hub.committed, Hub.private = {}, None
+    Hub.committed, Hub.private, Hub.is_full = {}, None, False
     server = HTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -195,6 +206,42 @@ def test_a_model_is_published_with_its_card_and_nothing_that_holds_texts(
     assert Hub.private
     refused = run("push-model", "team/model", *policy, cwd=workspace, status=6, **online | {"HF_TOKEN": "bad"}).stderr
     assert f"{hub} did not take team/model" in refused
+
+
+def test_training_asks_the_hub_before_it_begins_and_publishes_once_it_has_ended(
+    trained: Path,
+    workspace: Path,
+    minilm: str,
+    hub: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(token: str) -> str:
+        monkeypatch.setenv("HF_TOKEN", token)
+        recipe = ["--base-model", minilm, "--batch-size", "4", "--max-steps", "1", "--validation-share", "0"]
+        command = ["train", "--policy", "answers", *recipe, "--out", "new", "--push-to-hub", "team/model"]
+        app(command, standalone_mode=False)
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    for name, value in (("HF_HUB_OFFLINE", False), ("ENDPOINT", hub)):  # which it reads when it is imported
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    with pytest.raises(ProviderError, match=f"{hub} did not take team/model.*You may not write to it"):
+        train("reads")  # a repository that is there, and may be read
+    assert not Path("new").exists()
+    Hub.is_full = True
+    with pytest.raises(ProviderError, match=r"trained, but not published.*team/model: .*507") as refused:
+        train("good")
+    assert refused.value.hint == "uncited push-model team/model --policy answers --model new"
+    assert "new: trained; 1 steps" in capsys.readouterr().out
+    Hub.is_full = False
+    said = train("good")
+    assert "was trained before" in said
+    assert f"{hub}/team/model: uploaded" in said
+    assert Hub.private
+    assert Hub.committed["model.safetensors"] == Path("new/model.safetensors").read_bytes()
+    assert "run.json" not in Hub.committed
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_the_next_command_evaluates_what_was_trained() -> None:
     assert _evaluations(["answers"], "bi-encoder", None, "", {}) == ["uncited evaluate --policy answers"]
     assert _evaluations(["a", "b"], "sparse", "build_1", "my models/joint", {"b": "my models/b"}) == [
         "uncited evaluate --policy a --kind sparse --model 'my models/joint' --build build_1",
-        "uncited evaluate --policy b --kind sparse --model 'my models/joint' --with 'my models/b' --build build_1",
+        "uncited evaluate --policy b --kind sparse --model 'my models/joint' --build build_1 --with 'my models/b'",
     ]
 
 

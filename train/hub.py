@@ -1,8 +1,12 @@
 """Publishing a run on the Hugging Face hub, or a server that speaks as it does (`HF_ENDPOINT`)."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
+from http.client import NOT_FOUND
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from store.encoders import model_hash
 from store.errors import InvalidDataError, MissingError, ProviderError, UsageError
@@ -11,7 +15,39 @@ from train.model_card import CARD, write_model_card
 from train.models import quiet
 from train.runs import read_run
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def open_repository(repository: str, *, public: bool = False) -> str:
+    """Make a repository unless it is there, and ask whether the token may write to it; return its address.
+
+    Args:
+        repository: `owner/name`.
+        public: make one that everybody sees; of no effect on one that is there.
+
+    Raises:
+        UsageError: `repository` is no name.
+        MissingError: no token.
+        ProviderError: the hub refused, or cannot be reached.
+    """
+    if not _NAME.fullmatch(repository):
+        raise UsageError(f"{repository!r} names no repository: the hub wants OWNER/NAME")
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not get_token():
+        raise MissingError("the Hugging Face hub takes a model from those with a token", hint="hf auth login")
+    with _asking_for(repository) as api:
+        address = api.create_repo(repository, private=not public, exist_ok=True)
+        try:
+            api.auth_check(repository, write=True)  # one that may only be read "exists" as well
+        except HfHubHTTPError as error:
+            if error.response.status_code != NOT_FOUND:  # by a server that cannot be asked this
+                raise
+    return str(address)
 
 
 def push_model(folder: Path, repository: str, *, public: bool = False, progress: Progress = silent) -> str:
@@ -35,28 +71,30 @@ def push_model(folder: Path, repository: str, *, public: bool = False, progress:
     record = read_run(folder)
     if record is None:
         raise MissingError(f"{folder} holds no run: there is no run.json that can be read", hint="uncited runs")
-    if not _NAME.fullmatch(repository):
-        raise UsageError(f"{repository!r} names no repository", hint="uncited push-model OWNER/NAME --policy NAME")
     if "files" not in record or model_hash(folder) != record.get("model_sha256"):
         raise InvalidDataError(f"{folder} is not as it was trained: nobody could say what it is", hint="uncited runs")
-    from huggingface_hub import HfApi, get_token
-
-    if not get_token():
-        raise MissingError("the Hugging Face hub takes a model from those with a token", hint="hf auth login")
+    address = open_repository(repository, public=public)
     write_model_card(folder)
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
     progress.start(f"Uploading to {repository}", 1)
-    with quiet():
-        try:
-            address = api.create_repo(repository, private=not public, exist_ok=True)
-            api.upload_folder(
-                repo_id=repository,
-                folder_path=folder,
-                allow_patterns=[*record["files"], CARD],
-                commit_message=f"Model {record['model_sha256'][:12]} from {record['build_id']}",
-            )
-        except Exception as error:  # several libraries, and each kind of refusal has a class of its own
-            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ProviderError(f"{api.endpoint} did not take {repository}: {why}", hint="hf auth whoami") from error
+    with _asking_for(repository) as api, quiet():
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=[*record["files"], CARD],
+            commit_message=f"Model {record['model_sha256'][:12]} from {record['build_id']}",
+        )
     progress.advance()
-    return str(address)
+    return address
+
+
+@contextlib.contextmanager
+def _asking_for(repository: str) -> Iterator["HfApi"]:
+    """Speak with the hub; what goes wrong there is raised as a ProviderError."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    try:
+        yield api
+    except Exception as error:  # several libraries, and each kind of refusal has a class of its own
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ProviderError(f"{api.endpoint} did not take {repository}: {why}", hint="hf auth whoami") from error
