@@ -187,15 +187,26 @@ def pilot(
     policy: PolicyOption,
     size: Annotated[int, typer.Option(help="Pairs to draw.")],
     include_shown: IncludeShownOption = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Draw another one, though the one before is not answered yet.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a few pairs at random, to see whether the judge is worth an audit; they certify nothing."""
-    from store.audit_draws import draw_audit
+    from store.audit_draws import draw_audit, unanswered_pilot
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        result = draw_audit(session.store, session.policy(policy), size, include_shown=include_shown, pilot=True)
+        chosen = session.policy(policy)
+        waiting = 0 if replace else unanswered_pilot(session.store, chosen)
+        if waiting:
+            raise UsageError(
+                f"{waiting} pairs of the pilot that was drawn before wait for an answer; they stay before reviewers,"
+                " and another pilot would add to them: --replace draws one all the same",
+                hint=f"uncited review push --policy {policy}",
+            )
+        result = draw_audit(session.store, chosen, size, include_shown=include_shown, pilot=True)
     _print_draw(session.out, result, policy)
 
 

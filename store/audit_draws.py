@@ -20,6 +20,7 @@ from store.audits import (
     ids_hash,
     question_number,
     row_about,
+    sample_of_all,
 )
 from store.database import Store
 from store.errors import MissingError, UsageError
@@ -172,6 +173,15 @@ def unfinished_audits(store: Store, policy: Policy, group: Group | None) -> dict
         if audit.drawn and group in (None, about) and waiting:
             found[audit.audit_id] = waiting
     return found
+
+
+def unanswered_pilot(store: Store, policy: Policy) -> int:
+    """Return how many pairs of the newest pilot wait for an answer; 0 where an audit of all pairs came after it."""
+    newest = next((row for row in audit_rows(store, policy) if row.group is None), None)
+    if newest is None or not newest.pilot:
+        return 0
+    pairs = sample_of_all(store, policy, resolution="majority").pairs
+    return sum(pair.sampled and not pair.reviewed for pair in pairs)
 
 
 def _too_few(policy: Policy, size: int, drawable: int, unanswered: int) -> MissingError:

@@ -124,3 +124,6 @@ def test_the_commands_say_and_draw_the_same(tmp_path: Path) -> None:
     (pilot,) = document["draws"]
     drawn = from_json("audit", "pilot", *option, "--size", pilot["size"], cwd=workspace)
     assert (drawn["population"], drawn["size"]) == (pilot["pairs"], pilot["size"])
+    refused = run("audit", "pilot", *option, "--size", pilot["size"], cwd=workspace, status=2)
+    assert "25 pairs of the pilot that was drawn before wait for an answer" in refused.stderr
+    assert run("audit", "pilot", *option, "--size", 1, "--replace", cwd=workspace).stdout.startswith("1 of 55 pairs")
