@@ -63,7 +63,7 @@ def import_files(
         skip_invalid: import the good lines and write the bad ones, with reasons, to `FILE.rejected.jsonl`.
         rejects: write them there instead; for one file only.
         dry_run: store and write nothing, but say what would come in; bad lines are no error then.
-        progress: told of bytes read.
+        progress: told of bytes read, then of records where those that belong together are brought together.
 
     Raises:
         MissingError: a file is not there. Nothing has been imported then.
@@ -99,7 +99,7 @@ def import_frame(
         corpus: a file with the texts of chunks that the frame names by id only.
         citations: where the citations of a row without `cited` stand.
         dry_run: store nothing, but say what would come in.
-        progress: told of bytes read.
+        progress: told of bytes read, then of records where those that belong together are brought together.
 
     Raises:
         InvalidDataError: rows are bad, each named by its number from 1, or a column holds values of several types.
@@ -230,14 +230,14 @@ def _how(job: _Job, reading: Reading) -> CitedLines | None:
 
     def lines() -> Iterator[Line]:
         job.progress.start(f"look for citations in {reading.name}", reading.size)
-        return reading.lines(job.progress.advance)
+        return reading.lines(job.progress)
 
     return how_to_cite(job.how or Citations("markers"), lines)
 
 
 def _lines(job: _Job, reading: Reading, corpus: Corpus | None, cited: CitedLines | None) -> Iterator[Line]:
     job.progress.start(f"import {reading.name}", reading.size)
-    lines: Iterator[Line] = reading.lines(job.progress.advance)
+    lines: Iterator[Line] = reading.lines(job.progress)
     return with_citations(lines, cited, corpus) if cited else lines
 
 

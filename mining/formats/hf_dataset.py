@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mining.formats.csv_rows import Row
 from mining.formats.parquet import rows_of
-from mining.formats.source import Read
 from mining.formats.table import check_columns, lines_of_rows
 from mining.log_lines import Line
 from store.errors import InvalidDataError, UsageError
+from store.progress import Progress
 
 _ROWS_AT_A_TIME = 1_000
 
@@ -51,7 +51,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read_split(folder: Path, before: State, mapping: Mapping[str, str], read: Read) -> Iterator[Line]:
+def read_split(folder: Path, before: State, mapping: Mapping[str, str], progress: Progress) -> Iterator[Line]:
     """Yield the interactions of one split, whose files were as `before` says. Progress is in rows.
 
     Raises:
@@ -72,12 +72,12 @@ def read_split(folder: Path, before: State, mapping: Mapping[str, str], read: Re
             for batch in data.with_format("arrow").iter(_ROWS_AT_A_TIME):
                 yield from rows_of(batch, str(folder), number + 1)
                 number += batch.num_rows
-                read(batch.num_rows)
+                progress.advance(batch.num_rows)
         except (pa.ArrowException, OSError) as error:
             _check_unchanged(folder, before)
             raise _damaged(folder, error) from error
 
-    yield from lines_of_rows(rows(), mapping)
+    yield from lines_of_rows(rows(), mapping, str(folder), progress)
     _check_unchanged(folder, before)
 
 
@@ -97,9 +97,13 @@ def state(folder: Path) -> State:
 
 
 def count_rows(folder: Path) -> int:
-    """Return how many rows a split says it has; 0 where it does not say."""
+    """Return how many rows the files of a split hold; 0 where they cannot be read, which is said when they are.
+
+    Its dataset_info.json does not say: it counts other splits too, and rows that have been filtered out since.
+    """
+    import datasets
+
     try:
-        information = json.loads((folder / "dataset_info.json").read_bytes())
-        return sum(int(split["num_examples"]) for split in (information.get("splits") or {}).values())
-    except (ValueError, KeyError, TypeError, OSError):
+        return int(datasets.load_from_disk(str(folder)).num_rows)
+    except Exception:  # whatever lies beneath, as in `read_split`
         return 0

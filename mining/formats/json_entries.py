@@ -12,6 +12,7 @@ from store.errors import InvalidDataError
 
 MAX_DOCUMENT_BYTES = 512 << 20  # of one JSON document, which is held in memory; JSON Lines have no such limit
 _WRAPPERS = {"next_cursor", "meta", "cursors", "total"}  # what stands beside `data` in the answer of a web service
+_TOLD_AT_A_TIME = 1 << 20  # bytes of one document
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
@@ -42,8 +43,7 @@ def entries(log: LogFile, read: Read = lambda size: None, pairs: Pairs | None = 
             yield Entry(number, row, b"", None)
         return
     if _is_document(log):
-        yield from _of_document(log, pairs)
-        read(log.size)
+        yield from _of_document(log, read, pairs)
         return
     for line in log.lines(read):
         if line.problem:
@@ -73,7 +73,7 @@ def _is_document(log: LogFile) -> bool:
     return False
 
 
-def _of_document(log: LogFile, pairs: Pairs | None) -> Iterator[Entry]:
+def _of_document(log: LogFile, read: Read, pairs: Pairs | None) -> Iterator[Entry]:
     with intact(log):
         content = log.unpacked().read(MAX_DOCUMENT_BYTES + 1)
     if len(content) > MAX_DOCUMENT_BYTES:
@@ -88,17 +88,21 @@ def _of_document(log: LogFile, pairs: Pairs | None) -> Iterator[Entry]:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidDataError(f"{log.name}:{line}: not UTF-8: byte 0x{content[error.start]:02x}") from error
     del content
-    line = counted = 0
+    line = counted = told = 0
     try:
         for place, value in _values(text, pairs):
             line += text.count("\n", counted, place)
             counted = place
             for item in _unwrapped(value):
                 yield _entry(line + 1, item, b"")
+            if (position := log.size * place // len(text)) - told >= _TOLD_AT_A_TIME:
+                read(position - told)
+                told = position
     except json.JSONDecodeError as error:
         raise InvalidDataError(f"{log.name}:{error.lineno}: not JSON: {error.msg}") from error
     except RecursionError as error:
         raise InvalidDataError(f"{log.name}:{line + 1}: not JSON that can be read: nested too deeply") from error
+    read(log.size - told)
 
 
 def _values(text: str, pairs: Pairs | None) -> Iterator[tuple[int, Any]]:

@@ -15,6 +15,7 @@ from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, list_in, t
 from mining.formats.traces import Found, Kind, Span, annotation, documents_in, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
+from store.progress import Progress
 
 _KINDS: dict[str, Kind] = {"RETRIEVER": "retriever", "GENERATION": "llm"}
 _ANSWERING = {"GENERATION", "SPAN", "CHAIN", "AGENT"}
@@ -34,8 +35,8 @@ def _is_observation(found: dict[str, Any]) -> bool:
     return "id" in names and "type" in names and bool({"traceId", "trace_id"} & names) and "input" in names
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    return read_traces(log.name, _by_trace(log, read), given)
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
+    return read_traces(log.name, _by_trace(log, progress.advance), given, progress)
 
 
 def _by_trace(log: LogFile, read: Read) -> Iterator[Found]:

@@ -16,6 +16,7 @@ from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, first_text, list_in, m
 from mining.formats.traces import Found, Kind, Span, annotation, documents_in, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
+from store.progress import Progress
 
 _KINDS: dict[str, Kind] = {"retriever": "retriever", "llm": "llm"}
 _ANSWERING = {"llm", "chain"}
@@ -29,8 +30,8 @@ def _recognises(sample: Sample) -> str | None:
     return None
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    return read_traces(log.name, _by_trace(log, read), given)
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
+    return read_traces(log.name, _by_trace(log, progress.advance), given, progress)
 
 
 def _by_trace(log: LogFile, read: Read) -> Iterator[Found]:

@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from mining.formats.json_entries import Entry, entries
-from mining.formats.source import Format, Given, Read, Sample, line_of
+from mining.formats.source import Format, Given, Sample, line_of
 from mining.log_errors import at_most, explain
 from mining.log_format import CorpusEntry
 from mining.log_lines import Line, LogFile
+from store.progress import Progress
 
 _KEYS = ("queries", "corpus", "relevant_docs")
 
@@ -42,8 +43,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return doubled
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    for entry in entries(log, read, _object):
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
+    for entry in entries(log, progress.advance, _object):
         if problem := _problem(entry):
             yield Line(entry.line, 0, entry.raw or b"{}", problem)
             continue

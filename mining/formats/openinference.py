@@ -18,6 +18,7 @@ from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, document_in, first_tex
 from mining.formats.traces import Document, Found, Kind, Span, annotation, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
+from store.progress import Progress
 
 _KINDS: dict[str, Kind] = {"RETRIEVER": "retriever", "RERANKER": "reranker", "LLM": "llm"}
 _WHOLE = re.compile(r"-?[0-9]{1,19}")  # of 64 bits
@@ -33,8 +34,8 @@ def _recognises(sample: Sample) -> str | None:
     return None
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    return read_traces(log.name, _by_trace(log, read), given)
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
+    return read_traces(log.name, _by_trace(log, progress.advance), given, progress)
 
 
 def _by_trace(log: LogFile, read: Read) -> Iterator[Found]:

@@ -17,6 +17,7 @@ from mining.formats.texts import QUERY_KEYS, list_in, text_in
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
 from store.ids import chunk_id
+from store.progress import Progress
 
 _KEYS = ("user_input", "retrieved_contexts")
 # What the columns of a CSV file are like: a list of texts, or a text even if it looks like a list.
@@ -40,11 +41,11 @@ def _has_contexts(names: Iterable[str]) -> bool:
     return "user_input" in known and bool({"retrieved_contexts", "reference_contexts", "retrieved_context_ids"} & known)
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
     if not is_parquet(log) and not holds_objects(log):
-        yield from _of_csv(log, read)
+        yield from _of_csv(log, progress.advance)
         return
-    for entry in entries(log, read):
+    for entry in entries(log, progress.advance):
         if entry.problem:
             yield Line(entry.line, 0, entry.raw, entry.problem)
         else:

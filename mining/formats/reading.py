@@ -10,10 +10,11 @@ from pathlib import Path
 from mining.corpus import Corpus
 from mining.formats import hf_dataset
 from mining.formats.recognise import HF, NATIVE, Found
-from mining.formats.source import Given, Read
+from mining.formats.source import Given
 from mining.log_format import CorpusEntry
 from mining.log_lines import Line, opened
 from store.ids import content_id
+from store.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,11 @@ class Reading:
     path: str | None  # absolute; None where it has none
     fingerprint: str  # of its own bytes
     import_id: str  # of its bytes and all else that its interactions come from
-    size: int  # what `lines` tells its progress in: bytes, or rows of a data set
+    size: int  # what `lines` tells its progress in, until it starts another stretch: bytes, or rows of a data set
     format_name: str
     why: str
     cites: bool  # its lines say what is cited
-    lines: Callable[[Read], Iterator[Line]]
+    lines: Callable[[Progress], Iterator[Line]]
     corpus: Callable[[], Iterator[CorpusEntry]] | None = None  # the chunks that it has beside its lists
 
 
@@ -61,7 +62,7 @@ def opened_reading(
             format_name=found.format.name,
             why=found.why,
             cites=found.format.cites,
-            lines=lambda read: hf_dataset.read_split(folder, before, given.mapping, read),
+            lines=lambda progress: hf_dataset.read_split(folder, before, given.mapping, progress),
         )
         return
     with contextlib.ExitStack() as stack:
@@ -75,6 +76,6 @@ def opened_reading(
             format_name=found.format.name,
             why=found.why,
             cites=found.format.cites,
-            lines=log.lines if found.format is NATIVE else lambda read: found.format.read(log, given, read),
+            lines=lambda progress: found.format.read(log, given, progress),
             corpus=functools.partial(found.format.corpus, log) if found.format.corpus else None,
         )

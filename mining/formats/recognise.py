@@ -29,7 +29,12 @@ def _is_native(sample: Sample) -> str | None:
 
 
 NATIVE = Format(
-    "uncited", "uncited's own format", _is_native, lambda log, given, read: log.lines(read), _NATIVE_KEYS, cites=True
+    "uncited",
+    "uncited's own format",
+    _is_native,
+    lambda log, given, progress: log.lines(progress.advance),
+    _NATIVE_KEYS,
+    cites=True,
 )
 HF = Format("hf-dataset", "Hugging Face data set on disk", lambda sample: None, table.FORMAT.read)
 TABLE = table.FORMAT

@@ -17,6 +17,7 @@ from mining.corpus import Corpus
 from mining.log_format import CorpusEntry
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
+from store.progress import Progress
 
 Read = Callable[[int], None]  # told, now and then, how many more bytes on disk have been read
 
@@ -95,6 +96,7 @@ class Sample:
 class Format:
     """One format. `recognises` returns what gave it away, or None; `keys` are what its objects must hold.
 
+    `read` tells its progress in bytes on disk; one that brings records together then starts a stretch of records.
     `cites` tells whether it says itself what each answer cites; else that is read from the answers. `corpus` yields the
     chunks of its files, for a format that has them beside its lists.
     """
@@ -102,7 +104,7 @@ class Format:
     name: str
     title: str
     recognises: Callable[[Sample], str | None]
-    read: Callable[[LogFile, Given, Read], Iterator[Line]]
+    read: Callable[[LogFile, Given, Progress], Iterator[Line]]
     keys: tuple[str, ...] = ()
     cites: bool = False
     corpus: Callable[[LogFile], Iterator[CorpusEntry]] | None = None

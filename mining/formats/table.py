@@ -20,6 +20,7 @@ from mining.formats.texts import list_in
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, UsageError
 from store.ids import chunk_id
+from store.progress import Progress
 
 _OF_INTERACTION = ("interaction_id", "query_id", "query", "time", "source", "answer", "signals")
 _OF_CHUNK = ("chunk_id", "rank", "text", "score", "kind", "document", "title")
@@ -40,18 +41,22 @@ def _recognises(sample: Sample) -> str | None:
     return None
 
 
-def _read(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+def _read(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
     bad: list[Line] = []  # rows that cannot be read; the others come first
     if is_parquet(log):
         check_columns(log.name, parquet_columns(log), given.mapping)
-        rows = parquet_rows(log, read)
+        rows = parquet_rows(log, progress.advance)
     elif holds_objects(log):
-        rows = _object_rows(log, given.mapping, read, bad)
+        rows = _object_rows(log, given.mapping, progress.advance, bad)
     else:
         named = {**{field: field for field in _FIELDS}, **given.mapping}
         fields = {column: field for field, column in named.items()}
-        rows = csv_rows(log, lambda columns: check_columns(log.name, columns, given.mapping), fields, read, bad)
-    yield from lines_of_rows(rows, given.mapping)
+
+        def check(columns: list[str]) -> None:
+            check_columns(log.name, columns, given.mapping)
+
+        rows = csv_rows(log, check, fields, progress.advance, bad)
+    yield from lines_of_rows(rows, given.mapping, log.name, progress)
     yield from bad
 
 
@@ -102,8 +107,11 @@ def check_columns(name: str, columns: Sequence[str], mapping: Mapping[str, str])
         )
 
 
-def lines_of_rows(rows: Iterable[Row], mapping: Mapping[str, str]) -> Iterator[Line]:
-    """Yield the interactions of a table's rows; the first row tells which of the two forms it has."""
+def lines_of_rows(rows: Iterable[Row], mapping: Mapping[str, str], name: str, progress: Progress) -> Iterator[Line]:
+    """Yield the interactions of the rows of the table `name`; the first one tells which of the two forms it has.
+
+    `progress` is told of rows that are brought together after they were read.
+    """
     stream = iter(rows)
     first = next(stream, None)
     if first is None:
@@ -114,7 +122,7 @@ def lines_of_rows(rows: Iterable[Row], mapping: Mapping[str, str]) -> Iterator[L
             yield _of_lists(number, _fields(row, mapping), _signals(row, mapping), _others(row, mapping))
         return
     keyed = ((_key(_fields(row, mapping)), (number, row)) for number, row in every)
-    for _, group in grouped(keyed):
+    for _, group in grouped(keyed, name, progress):
         yield _of_rows(group, mapping)
 
 

@@ -22,6 +22,7 @@ from mining.formats.texts import document_in, first_text, metadata_in
 from mining.log_lines import Line
 from store.errors import InvalidDataError
 from store.ids import chunk_id
+from store.progress import Progress
 
 Kind = Literal["retriever", "reranker", "llm", "other"]
 
@@ -64,14 +65,14 @@ class Span:
 Found = tuple[str | None, Span | Line]  # a trace's id with a span of it, or None with a line that holds no span
 
 
-def read_traces(name: str, found: Iterable[Found], given: Given) -> Iterator[Line]:
+def read_traces(name: str, found: Iterable[Found], given: Given, progress: Progress) -> Iterator[Line]:
     """Yield the interactions of all traces among `found`; a trace that asked no retriever has none.
 
     Raises:
         InvalidDataError: no trace asked a retriever.
     """
     retrieving = bad = traces = 0
-    for trace_id, items in grouped(found):
+    for trace_id, items in grouped(found, name, progress):
         spans = [item for item in items if isinstance(item, Span)]
         if trace_id is None:
             bad += len(items)

@@ -17,6 +17,7 @@ from mining.formats.source import Format, Given, Grade, Ranked, Read, Run, Sampl
 from mining.formats.texts import first_text
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, MissingError
+from store.progress import Progress, silent
 
 _RUN_COLUMNS, _QRELS_COLUMNS = 6, 4
 _QUERY_IDS = ("_id", "query_id", "qid", "id", "topic_id", "narrative_id")
@@ -63,7 +64,7 @@ def _is_queries(sample: Sample) -> str | None:
     return None
 
 
-def read_run(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+def read_run(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
     """Yield one interaction for each topic of a run, and one for the graded chunks that the run lacks.
 
     Ranks are the run's where no rank comes twice for a topic (counted from 1); else the order of the scores, as
@@ -71,7 +72,7 @@ def read_run(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
     """
     _need_texts(log.name, given)
     told: set[str] = set()
-    for key, rows in grouped(_run_rows(log, read)):
+    for key, rows in grouped(_run_rows(log, progress.advance), log.name, progress):
         if key is None:
             yield from rows
             continue
@@ -97,12 +98,11 @@ def read_run(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
         yield from judged(query_id, query, rows[0].line, given, grades, after=ranked)
 
 
-def read_queries(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+def read_queries(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
     """Yield one interaction for the graded chunks of each query: a data set without a run."""
     _need_texts(log.name, given)
-    for line, query_id, query in _queries(log):
+    for line, query_id, query in _queries(log, progress.advance):
         yield from judged(query_id, query, line, given, given.grades.get(query_id, {}))
-    read(log.size)
 
 
 def grades_once(query_id: str | None, given: Given, told: set[str]) -> dict[str, Grade]:
@@ -197,7 +197,7 @@ def _ranked(rows: list[_Row]) -> tuple[list[Ranked], str | None]:
 
 def load_run(log: LogFile, given: Given) -> None:
     """Hold a run in memory, for answers that belong to its lists."""
-    for key, rows in grouped(_run_rows(log, lambda size: None)):
+    for key, rows in grouped(_run_rows(log, silent.advance), log.name, silent):
         if key is None:
             raise InvalidDataError(f"{log.name}:{rows[0].number}: {rows[0].problem}")
         query_id, tag = key
@@ -235,22 +235,22 @@ def load_queries(log: LogFile, given: Given) -> None:
     Raises:
         InvalidDataError: a line is wrong, one id has two texts, or there is no query.
     """
-    for line, query_id, query in _queries(log):
+    for line, query_id, query in _queries(log, silent.advance):
         if given.queries.setdefault(query_id, query) != query:
             raise InvalidDataError(f'{log.name}:{line}: query "{query_id}" had another text before')
     if not given.queries:
         raise InvalidDataError(f"{log.name} holds no query")
 
 
-def _queries(log: LogFile) -> Iterator[tuple[int, str, str]]:
+def _queries(log: LogFile, read: Read) -> Iterator[tuple[int, str, str]]:
     if not holds_objects(log):
-        for line in log.lines():
+        for line in log.lines(read):
             query_id, tab, text = ("", "", "") if line.problem else line.content.decode().partition("\t")
             if not tab or not query_id.strip() or not text.strip():
                 raise InvalidDataError(f"{log.name}:{line.number}: {line.problem or 'no query id, tab and text'}")
             yield line.number, query_id.strip(), text.strip()
         return
-    for entry in entries(log):
+    for entry in entries(log, read):
         named, asked = first_text(entry.value, *_QUERY_IDS), first_text(entry.value, *_QUERY_TEXTS)
         if entry.problem or not named or not asked:
             raise InvalidDataError(f"{log.name}:{entry.line}: {entry.problem or 'a query needs an id and a text'}")

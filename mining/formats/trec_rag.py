@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from mining.formats.json_entries import Entry, entries
-from mining.formats.source import Format, Given, Ranked, Read, Run, Sample, Side, line_of
+from mining.formats.source import Format, Given, Ranked, Run, Sample, Side, line_of
 from mining.formats.texts import first_text, list_in, metadata_in
 from mining.formats.trec import graded, grades_once, judged
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
 from store.ids import chunk_id
+from store.progress import Progress
 
 
 def _is_answers(sample: Sample) -> str | None:
@@ -33,9 +34,9 @@ def _is_results(sample: Sample) -> str | None:
     return None
 
 
-def _read_answers(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
+def _read_answers(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
     told: set[str] = set()
-    for entry in entries(log, read):
+    for entry in entries(log, progress.advance):
         if entry.problem:
             yield Line(entry.line, 0, entry.raw, entry.problem)
         else:
@@ -124,8 +125,8 @@ def _as_logged(chunk: Ranked) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _read_results(log: LogFile, given: Given, read: Read) -> Iterator[Line]:
-    for entry in entries(log, read):
+def _read_results(log: LogFile, given: Given, progress: Progress) -> Iterator[Line]:
+    for entry in entries(log, progress.advance):
         if entry.problem:
             yield Line(entry.line, 0, entry.raw, entry.problem)
             continue
