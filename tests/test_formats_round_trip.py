@@ -25,6 +25,7 @@ from mining.import_log import import_frame
 from mining.read_interaction import CITED, read_interaction
 from store.database import Store
 from store.interactions import Interaction, Signal
+from store.progress import silent
 from tests.imported import write_lines, write_text
 
 
@@ -382,7 +383,7 @@ def _read_plan(plan: Plan, corpus: Path) -> Iterator[tuple[str, Interaction]]:
         for found in plan.mains:
             assert not found.refusal
             with opened_reading(found, told, beside, texts) as reading:
-                for line in reading.lines(lambda size: None):
+                for line in reading.lines(silent):
                     assert line.problem is None
                     value = json.loads(line.content)
                     value.setdefault("cited", [])
