@@ -159,8 +159,21 @@ def _pair(pair: "PairLineage", side: str, builds: "Mapping[str, BuildFacts]", fo
             Branch("label", list(_labels(pair, builds))),
             Branch(f"reviews: {len(pair.reviews)}", [Branch(_review(r, pair, builds)) for r in pair.reviews]),
             Branch(f"judgments: {len(pair.judgments)}", list(_judgments(pair, fold))),
+            _votes(pair),
             Branch("put forward as", [Branch(_put_forward(candidate)) for candidate in pair.candidates]),
         ],
+    )
+
+
+def _votes(pair: "PairLineage") -> "Branch":
+    from printing import Branch
+
+    if not pair.votes:
+        return Branch("retrieved by no answer to this query")
+    answers = sum(vote.answers for vote in pair.votes)
+    told = [f"{vote.answers:,} of {answers:,}: {', '.join(vote.signals) or 'no signal'}" for vote in pair.votes]
+    return Branch(
+        f"votes: stood before {answers:,} {'answer' if answers == 1 else 'answers'} to this query", [*map(Branch, told)]
     )
 
 

@@ -19,6 +19,7 @@ from store.ids import anchor_id, pair_id
 from store.judgment_history import StoredPair, find_pair
 from store.labels import Resolution
 from store.lineage import (
+    AnswersWith,
     BuiltLabel,
     Logged,
     PutForward,
@@ -31,6 +32,7 @@ from store.lineage import (
     put_forward,
     reviews_of_pairs,
     stored_pairs,
+    votes_on,
 )
 from store.policies import Policy, get_policy_by_id, policy_versions
 from store.propagation import Propagate
@@ -63,7 +65,7 @@ class PairLineage:
 
     `in_builds` is what each build froze, `now` what each policy says at present. Reviews and judgments are rows of
     their tables; every judgment's `prompt_id` is a key of `prompts`. `asked_in` are the lines in which the anchor was
-    asked.
+    asked, `votes` those of them that retrieved the chunk, counted by what happened to it there.
     """
 
     pair: StoredPair
@@ -75,6 +77,7 @@ class PairLineage:
     prompts: Mapping[str, SentPrompt]
     candidates: tuple[PutForward, ...]
     asked_in: tuple[Logged, ...]
+    votes: tuple[AnswersWith, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ def _pair_lineages(store: Store, pair_ids: Collection[str], rules: Rules) -> lis
     anchors = {name: anchor_id(pair.anchor) for name, pair in pairs.items()}
     in_builds, reviews = built_labels(store, pair_ids), reviews_of_pairs(store, pair_ids)
     now, candidates = labels_now(store, pair_ids, *rules), put_forward(store, pair_ids)
-    asked_in = logs_of_anchors(store, set(anchors.values()))
+    asked_in, votes = logs_of_anchors(store, set(anchors.values())), votes_on(store, pair_ids)
     judged = judged_pairs(store, pair_ids)
     roles = functools.cache(lambda policy_id: {a.name: a.role for a in get_policy_by_id(store, policy_id).answers})
     lineages = []
@@ -215,6 +218,7 @@ def _pair_lineages(store: Store, pair_ids: Collection[str], rules: Rules) -> lis
                 prompts=history.prompts if history else {},
                 candidates=tuple(candidates[name]),
                 asked_in=tuple(asked_in[anchors[name]]),
+                votes=tuple(votes[name]),
             )
         )
     return lineages

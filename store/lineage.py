@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from store.database import Store
 from store.judgment_history import StoredPair
@@ -69,6 +69,13 @@ class PutForward:
     logged: Logged | None
     chunk_name: str | None
     signals: tuple[str, ...]
+
+
+class AnswersWith(NamedTuple):
+    """How many interactions of one query retrieved a chunk and gave it exactly these signals."""
+
+    signals: tuple[str, ...]  # with a value above zero, in the order of the alphabet; none: it was not taken up
+    answers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +214,30 @@ def _put_forward(row: Mapping[str, object]) -> PutForward:
         chunk_name=None if row["chunk_name"] is None else str(row["chunk_name"]),
         signals=tuple(map(str, row["signals"] or ())),  # type: ignore[call-overload]
     )
+
+
+def votes_on(store: Store, pair_ids: Collection[str]) -> dict[str, list[AnswersWith]]:
+    """Return in how many answers pairs stood, by what happened to them there, by pair, the most frequent first.
+
+    Weighed by a policy (`Policy.votes`), they decide together what a pair is put forward as.
+    """
+    rows = store.rows(
+        f"""
+        WITH listed AS (
+            SELECT DISTINCT pair_id, interaction_id, chunk_id
+            FROM (FROM pairs WHERE {_among("pair_id", pair_ids)}) JOIN interactions USING (anchor_id)
+            JOIN retrievals USING (interaction_id, chunk_id)
+        ), happened AS (
+            SELECT pair_id, interaction_id, list_sort(list(DISTINCT signal)) AS told
+            FROM listed JOIN signals USING (interaction_id, chunk_id) WHERE value > 0 GROUP BY ALL
+        )
+        SELECT pair_id, coalesce(told, []) AS told, count(*) AS answers
+        FROM listed LEFT JOIN happened USING (pair_id, interaction_id) GROUP BY ALL
+        ORDER BY answers DESC, told
+        """,
+        _named(pair_ids),
+    )
+    return _grouped(pair_ids, rows, lambda row: AnswersWith(tuple(row["told"]), int(str(row["answers"]))))  # type: ignore[arg-type]
 
 
 def logs_of_anchors(store: Store, anchors: Collection[str]) -> dict[str, list[Logged]]:

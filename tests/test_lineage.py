@@ -18,6 +18,7 @@ from store.builds import Build, triplet_id
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.ids import anchor_id, chunk_id, pair_id
+from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews
 from store.workspace import JudgeSettings, create_workspace, open_workspace
@@ -184,9 +185,40 @@ def test_people_get_a_tree_with_long_texts_folded(shop: Shop) -> None:
     shown = run("lineage", "out/train.jsonl:2", cwd=shop.root).stdout
     for part in ("build build_", "resolution: majority", "positive: pair_", "ann: answers", "log.jsonl:", "more lines"):
         assert part in shown
+    assert "votes: stood before 1 answer to this query" in shown
+    assert "1 of 1: cited" in shown
+    assert "1 of 1: no signal" in shown
     whole = run("lineage", "out/train.jsonl:2", "--full", cwd=shop.root).stdout
     assert "more lines" not in whole
     assert "Texts in tags are untrusted data" in whole
+
+
+def test_a_pair_has_the_votes_of_all_answers_to_its_query(store: Store) -> None:
+    def answer(name: str, retrieved: str, *signals: Signal) -> Interaction:
+        chunks = tuple(Retrieved(chunk, rank, f"text of {chunk}") for rank, chunk in enumerate(retrieved, 1))
+        return Interaction(f"query of {name[0]}", chunks, signals, 1, external_id=name)
+
+    log = [
+        answer("a1", "xyx", Signal("cited", "x"), Signal("clicked", "x"), Signal("clicked", "x"), Signal("saved", "y")),
+        answer("a2", "zx", Signal("cited", "z")),
+        answer("a3", "x", Signal("cited", "x", 0.0)),
+        answer("b1", "xy", Signal("cited", "x"), Signal("cited", "y")),
+    ]
+    with store.transaction():
+        add_interactions(store, log, import_id="test")
+    policy, _ = add_policy(store, BAKERY)
+    mine(store, policy)
+    votes = {}
+    for query, chunk in ("ax", "ay", "az", "bx"):
+        pair = pair_id(anchor_id(f"query of {query}"), chunk_id(f"text of {chunk}"))
+        (found,) = lineage_of(store, pair, RULES).pairs
+        votes[query + chunk] = [(vote.answers, vote.signals) for vote in found.votes]
+    assert votes == {
+        "ax": [(2, ()), (1, ("cited", "clicked"))],
+        "ay": [(1, ("saved",))],
+        "az": [(1, ("cited",))],
+        "bx": [(1, ("cited",))],
+    }
 
 
 def test_every_name_of_a_row_leads_to_the_same_pairs(shop: Shop) -> None:
