@@ -163,10 +163,13 @@ def _checked(tuned: Path, runs: list[Path] | None) -> list[str]:
 
 
 def _print_gate(out: "Output", found: "GateResult") -> None:
+    from commands.evaluation_tables import show_fallen
+
     out.line(f"{found.metric} against {found.against}, ranking the labelled chunks of each test query:")
     for check in found.checks:
         mark = {True: "holds", False: "FAILS", None: "-"}[check.passed]
         out.line(f"  {mark:6} {check.name}: {check.why}")
+    show_fallen(out, found.fell)
     for warning in found.warnings:
         out.line(f"Warning: {warning}")
     out.line("The gate is open." if found.passed else "The gate is closed.")

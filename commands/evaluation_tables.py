@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from printing import Output
     from train.evaluation import Compared, Evaluation, Ranking, RankShift, SeedSpread, ShownMove
+    from train.gate import FallenPart
 
 
 def show(out: "Output", found: "Evaluation") -> None:
@@ -35,6 +36,17 @@ def show(out: "Output", found: "Evaluation") -> None:
         out.line(f"{found.left_out} test queries without a positive are left out")
     for warning in found.warnings:
         out.line(f"Warning: {warning}")
+
+
+def show_fallen(out: "Output", parts: "Sequence[FallenPart]") -> None:
+    """Print the parts of the test in which the mean fell, those that close the gate and the others."""
+    rows = []
+    for part in parts:
+        change = (_signed(part.difference.value), _interval(part.difference))
+        rows.append((part.by, one_line(part.name, 40), part.queries, *change, "yes" if part.certain else "no"))
+    if rows:
+        columns = ("by", "part", "queries", "difference", "95 % interval", "certain")
+        out.table("Warning: parts in which the mean fell", columns, rows)
 
 
 def _print_ranking(out: "Output", title: str, ranking: "Ranking", subject: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.evaluating import _print_gate
+from printing import Output
 from store.workspace import create_workspace
 from tests.labelled_store import POLICY
 from tests.test_cli import from_json, run
@@ -108,12 +110,28 @@ def test_a_gain_below_what_is_asked_for_fails() -> None:
     }
 
 
-def test_a_part_that_surely_falls_fails_and_is_named() -> None:
+def test_a_part_that_surely_falls_fails_and_others_whose_mean_falls_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     falls, may_fall = difference(-0.1, -0.2, -0.01), difference(-0.1, -0.2, 0.01)
     few = difference(-0.1, -0.2, -0.01, changed=5)
-    assert not failed(checked(parts={"text": GAIN, "code": may_fall, "table": few}))
-    found = failed(checked(parts={"text": GAIN, "code": falls}))
-    assert found == {"no part falls": "the interval lies below zero in chunk kind 'code' (-0.200 to -0.010)"}
+    found = checked(parts={"text": GAIN, "code": may_fall, "table": few})
+    assert not failed(found)
+    assert [(part.name, part.difference, part.certain) for part in found.fell] == [
+        ("code", may_fall, False),
+        ("table", few, False),
+    ]
+    assert found.checks[2].why.endswith("; the mean fell in 2 of them")
+    found = checked(parts={"text": GAIN, "table": few, "code": falls})
+    assert failed(found) == {"no part falls": "the interval lies below zero in chunk kind 'code' (-0.200 to -0.010)"}
+    _print_gate(Output(as_json=False, quiet=True), found)
+    said = capsys.readouterr().out
+    assert said.index("Warning: parts in which the mean fell") < said.index("The gate is closed")
+    listed = [line.strip("│ ").split(" │ ") for line in said.splitlines() if line.startswith("│ chunk kind")]
+    assert [[cell.strip() for cell in row] for row in listed] == [
+        ["chunk kind", "table", "30", "-0.100", "-0.200 to -0.010", "no"],
+        ["chunk kind", "code", "30", "-0.100", "-0.200 to -0.010", "yes"],
+    ]
 
 
 def test_seeds_that_scatter_more_than_they_gain_fail() -> None:

@@ -24,8 +24,22 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class FallenPart:
+    """A part of the test in which the mean fell; `certain` where that closes the gate, and a warning otherwise."""
+
+    by: str
+    name: str
+    queries: int
+    difference: Compared
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GateResult:
-    """What the gate found: `passed` only where no check failed. `warnings` are those of the evaluation."""
+    """What the gate found: `passed` only where no check failed. `warnings` are those of the evaluation.
+
+    `fell` are the parts whose mean fell, the largest fall first.
+    """
 
     passed: bool
     build_id: str
@@ -34,6 +48,7 @@ class GateResult:
     min_gain: float
     difference: Compared
     checks: tuple[Check, ...]
+    fell: tuple[FallenPart, ...]
     warnings: tuple[str, ...]
 
 
@@ -41,7 +56,7 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
     """Check whether the evaluated model is better than another system.
 
     Four conditions: the interval of the gain lies above zero (and the sign-flip test agrees); the gain is at least
-    `min_gain`; no slice falls, which is said of one whose interval lies below zero; and, where runs with other seeds
+    `min_gain`; no part falls for certain, which is said of one whose interval lies below zero; and, where runs with other seeds
     were evaluated, the standard deviation of their gains is not above their mean. One metric is looked at, so its
     p-value is not corrected for those that the evaluation claims besides.
 
@@ -52,14 +67,17 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
         metric: its name.
     """
     difference = asked_alone(evaluation.labelled.metric(metric).differences[against])
+    fell = _fallen_parts(evaluation, against, metric)
     checks = (
         _above_zero(difference),
         _large_enough(difference, min_gain),
-        _no_slice_falls(evaluation, against, metric),
+        _no_part_falls(fell, len(evaluation.slices)),
         _steady(evaluation, against, metric),
     )
     passed = not any(check.passed is False for check in checks)
-    return GateResult(passed, evaluation.build_id, against, metric, min_gain, difference, checks, evaluation.warnings)
+    return GateResult(
+        passed, evaluation.build_id, against, metric, min_gain, difference, checks, fell, evaluation.warnings
+    )
 
 
 def measured_before(
@@ -121,18 +139,29 @@ def _large_enough(found: Compared, min_gain: float) -> Check:
     return Check(name, passed=passed, why=f"the gain is {found.value:+.4f}, {relation} the {min_gain:g} asked for")
 
 
-def _no_slice_falls(evaluation: Evaluation, against: str, metric: str) -> Check:
-    name = "no part falls"
-    falls = []
+def _fallen_parts(evaluation: Evaluation, against: str, metric: str) -> tuple[FallenPart, ...]:
+    fell = []
     for part in evaluation.slices:
         found = part.ranking.metric(metric).differences[against]
-        if found.low is not None and found.high is not None and found.high < 0 and found.changed >= MIN_CHANGED_GROUPS:
-            falls.append(f"{part.by} {part.name!r} ({found.low:+.3f} to {found.high:+.3f})")
-    if falls:
-        return Check(name, passed=False, why=f"the interval lies below zero in {', '.join(falls)}")
-    if not evaluation.slices:
+        if found.value is not None and found.value < 0:
+            certain = found.high is not None and found.high < 0 and found.changed >= MIN_CHANGED_GROUPS
+            fell.append((found.value, FallenPart(part.by, part.name, part.ranking.queries, found, certain)))
+    return tuple(part for _, part in sorted(fell, key=lambda each: each[0]))
+
+
+def _no_part_falls(fell: Sequence[FallenPart], parts: int) -> Check:
+    name = "no part falls"
+    certain = [
+        f"{part.by} {part.name!r} ({part.difference.low:+.3f} to {part.difference.high:+.3f})"
+        for part in fell
+        if part.certain
+    ]
+    if certain:
+        return Check(name, passed=False, why=f"the interval lies below zero in {', '.join(certain)}")
+    if not parts:
         return Check(name, passed=None, why="not checked: the test labels and queries are all of one part")
-    return Check(name, passed=True, why=f"in none of {len(evaluation.slices)} parts does the interval lie below zero")
+    means = f"; the mean fell in {len(fell)} of them" if fell else ""
+    return Check(name, passed=True, why=f"in none of {parts} parts does the interval lie below zero{means}")
 
 
 def _steady(evaluation: Evaluation, against: str, metric: str) -> Check:
