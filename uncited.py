@@ -17,12 +17,12 @@ import errno
 import logging
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json  # writes a line in a quarter of the time that `json` takes
+from pydantic_core import to_json  # quicker than `json`: an application waits for it
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,17 +131,16 @@ def span_processor(
             self._is_around: dict[str, bool] = {}  # span that has not ended -> one within it was written
 
         def on_start(self, span: "Span", parent_context: "Context | None" = None) -> None:
-            self._is_around[_ids(span)["span_id"]] = False
+            with _logging_what_goes_wrong(file):
+                self._is_around[_ids(span)["span_id"]] = False
 
         def on_end(self, span: "ReadableSpan") -> None:
-            try:
+            with _logging_what_goes_wrong(file):
                 self._write(span)
-            except Exception:
-                logging.getLogger("uncited").exception("a span was not logged to %s", file)
 
         def _write(self, span: "ReadableSpan") -> None:
+            is_around = self._is_around.pop(_ids(span)["span_id"], False)
             line = _span_line(span)
-            is_around = self._is_around.pop(line["context"]["span_id"], False)
             tells = is_around or line["attributes"] or line["events"]
             if not tells or not _sampled(line["context"]["trace_id"], sample_rate):
                 return
@@ -152,6 +151,14 @@ def span_processor(
                 _append(file, kept, rotate_bytes)
 
     return Processor()
+
+
+@contextlib.contextmanager
+def _logging_what_goes_wrong(file: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        logging.getLogger("uncited").exception("a span was not logged to %s", file)
 
 
 _KIND = "openinference.span.kind"

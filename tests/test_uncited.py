@@ -360,6 +360,25 @@ def test_a_span_that_cannot_be_logged_disturbs_nobody(tmp_path: Path, caplog: py
     assert "a span was not logged" in caplog.text
 
 
+def test_a_span_whose_id_cannot_be_read_disturbs_nobody_when_it_begins_and_when_it_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+    class Odd(RandomIdGenerator):  # type: ignore[misc]
+        def generate_span_id(self) -> float:
+            return 1.5
+
+    provider = TracerProvider(id_generator=Odd())
+    provider.add_span_processor(uncited.span_processor(tmp_path / "spans.jsonl"))
+    with provider.get_tracer("application").start_as_current_span("search"):
+        assert caplog.text.count("a span was not logged") == 1
+        done = True
+    assert done
+    assert caplog.text.count("a span was not logged") == 2
+
+
 @pytest.mark.parametrize("value", [object(), "\ud800"])
 def test_what_json_cannot_hold_is_not_written(tmp_path: Path, value: object) -> None:
     file = tmp_path / "log.jsonl"
