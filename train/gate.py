@@ -56,9 +56,9 @@ def gate(evaluation: Evaluation, against: str, *, min_gain: float, metric: str) 
     """Check whether the evaluated model is better than another system.
 
     Four conditions: the interval of the gain lies above zero (and the sign-flip test agrees); the gain is at least
-    `min_gain`; no part falls for certain, which is said of one whose interval lies below zero; and, where runs with other seeds
-    were evaluated, the standard deviation of their gains is not above their mean. One metric is looked at, so its
-    p-value is not corrected for those that the evaluation claims besides.
+    `min_gain`; no part falls for certain, which is said of one whose interval lies below zero; and, where runs with
+    other seeds were evaluated, the standard deviation of their gains is not above their mean. One metric is looked at,
+    so its p-value is not corrected for those that the evaluation claims besides.
 
     Args:
         evaluation: of the model.
