@@ -290,8 +290,8 @@ class TestWriting:
         folder = reported.workspace.root.parent / "d"
         names = {file.stem for file in folder.glob("*.csv")}
         on_page = re.findall(r'id="(?:figure|table|cards)-([\w-]+)"', reported.page.read_text("utf-8"))
-        assert sorted(names) == sorted(on_page)
-        assert names == FIGURES | TABLES
+        assert sorted(names - {"numbers"}) == sorted(on_page)
+        assert names == FIGURES | TABLES | {"numbers"}
         for name in names:
             with (folder / f"{name}.csv").open(newline="") as file:
                 columns, *rows = csv.reader(file)
@@ -309,6 +309,13 @@ class TestWriting:
         ]
         assert moved == [(m["anchor_id"], m["chunk_id"], m["before"], m["after"] or 0) for m in moves]
         assert len(moved) > 2
+        in_sentences = {(row["part"], row["number"], row["unit"]): row for row in saved(folder, "numbers")}
+        assert len(in_sentences) == len(saved(folder, "numbers"))
+        relevant = in_sentences["labels", "relevant ones of them", "share"]
+        assert 0 < float(relevant["low"]) < float(relevant["value"]) < float(relevant["high"]) < 1
+        expected = in_sentences["more", "1000 triplets against all there are, as the fit expects", "nDCG@10"]
+        assert [expected[name] for name in ("value", "low", "high")] == ["0.03", "-0.02", "0.08"]
+        assert in_sentences["ranks", "median rank of a relevant chunk after", "rank"]["value"] == "2.0"
         ndcg = {row["metric"]: row for row in saved(folder, "collection")}["nDCG@10"]
         assert [float(ndcg[name]) for name in ("base", "tuned", "low")] == pytest.approx([0.4, 0.431, 0.012])
         assert {row["tuned"] for row in saved(folder, "collection-at-most")} == {"0.9"}
@@ -366,8 +373,8 @@ class TestWhatIsMissing:
         for said in (
             "Trained, not evaluated",
             "uncited evaluate --policy answers",
-            "uncited learning-curve --policy answers",
-            "uncited ablation --policy answers",
+            f"uncited learning-curve --policy answers --build {bare.build_id}",
+            f"uncited ablation --policy answers --build {bare.build_id}",
             "uncited answers --policy answers",
             "The models could not be asked",
             "The record holds no losses",

@@ -156,7 +156,7 @@ def curve(report: Report, drawn: Mapping[str, Html]) -> Html:
     if found is None:
         return missing(
             "No learning curve was measured for this build. ",
-            command(f"uncited learning-curve --policy {report.policy.name}"),
+            command(f"uncited learning-curve --policy {report.policy.name} --build {report.build.build_id}"),
         )
     parts = [drawn["learning-curve"]]
     first = found.points[0]
@@ -192,7 +192,7 @@ def ablation(report: Report, drawn: Mapping[str, Html]) -> Html:
         return missing(
             "What these labels are worth against uncited chunks taken as negatives unseen was not measured for this"
             " build. ",
-            command(f"uncited ablation --policy {report.policy.name}"),
+            command(f"uncited ablation --policy {report.policy.name} --build {report.build.build_id}"),
         )
     said = "Relevant: so many of the negatives that have a label are false ones, and teach the model the wrong thing."
     return joined(
