@@ -8,6 +8,7 @@ from train.report.drawing import Figure, shown
 from train.report.figures import figures_of
 from train.report.html import Html, joined, table, tag
 from train.report.look import Look
+from train.report.numbers import numbers
 from train.report.outcome import headline_metric, outcome
 from train.report.results import ablation, answers, curve, embeddings, metrics, shift, training, worst
 from train.report.sections import command, costs, data, labels, question, record, to_run
@@ -21,7 +22,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 def render(
     report: Report, look: Look | str, agreement: Sequence[Agreed], *, written: str
 ) -> tuple[Html, list[Figure], list[Table]]:
-    """Return the page as one HTML document, its figures, and its tables.
+    """Return the page as one HTML document, its figures, and its tables with one of the numbers in sentences.
 
     Args:
         report: what it says.
@@ -75,7 +76,7 @@ def render(
         ]
     )
     page = tag("html", tag("head", head), tag("body", top, tag("main", *body), foot), lang="en")
-    return Html(f"<!doctype html>\n{page}\n"), figures, tables
+    return Html(f"<!doctype html>\n{page}\n"), figures, [*tables, numbers(report, look)]
 
 
 def _name(report: Report) -> str:
