@@ -214,7 +214,8 @@ def train(
         try:
             address = push_model(folder, push_to_hub, progress=bar) if push_to_hub else None
         except ProviderError as error:
-            push = f"uncited push-model {push_to_hub} {_options_of_model(names[0], kind, build_id, elsewhere)}"
+            model = _options_of_model(kind, build_id, elsewhere)
+            push = f"uncited push-model {push_to_hub} --policy {shlex.quote(names[0])}{model}"
             refused = ProviderError(f"trained, but not published: {error.message}", hint=push)
     if not out.json({"model": result.model, "is_new": result.is_new, "run": result.run, "address": address}):
         _print_run(out, result, address)
@@ -248,19 +249,17 @@ def _evaluations(
 
     `elsewhere` is its folder, if not the usual one, and `beside` the folder of a model of one policy alone, by policy.
     """
+    model = _options_of_model(kind, build_id, elsewhere)
     others = {policy: f" --with {shlex.quote(folder)}" for policy, folder in beside.items()}
-    return [
-        f"uncited evaluate {_options_of_model(policy, kind, build_id, elsewhere)}{others.get(policy, '')}"
-        for policy in policies
-    ]
+    return [f"uncited evaluate --policy {shlex.quote(policy)}{model}{others.get(policy, '')}" for policy in policies]
 
 
-def _options_of_model(policy: str, kind: str, build_id: str | None, elsewhere: str) -> str:
-    """Write the options by which other commands find a model; `elsewhere` is its folder, if not the usual one."""
+def _options_of_model(kind: str, build_id: str | None, elsewhere: str) -> str:
+    """Write the options that lead to a model from its policy; `elsewhere` is its folder, if not the usual one."""
     of_kind = "" if kind == "bi-encoder" else f" --kind {kind}"
     model = f" --model {shlex.quote(elsewhere)}" if elsewhere else ""
     build = f" --build {build_id}" if build_id else ""
-    return f"--policy {shlex.quote(policy)}{of_kind}{model}{build}"
+    return f"{of_kind}{model}{build}"
 
 
 def _validation_in_words(run: Mapping[str, Any]) -> str:

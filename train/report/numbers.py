@@ -30,7 +30,7 @@ def _within(part: str, name: str, found: Compared | Estimate | Gain | Share, uni
 
 def _labels(report: Report) -> Iterator[_Row]:
     share, counts = report.uncited, report.counts
-    yield _one("labels", "uncited chunks that people reviewed", share.trials, "chunks")
+    yield _one("labels", "chunks not cited that people reviewed", share.trials, "chunks")
     if share.trials:
         yield _one("labels", "relevant ones of them", share.successes, "chunks")
         yield _within("labels", "relevant ones of them", share, "share")
