@@ -402,6 +402,23 @@ def test_a_downloaded_langfuse_trace_answers_by_its_own_output(store: Store, tmp
     assert [(s["signal"], s["source"]) for s in line["signals"]] == [("helpful:false", "API")]
 
 
+def test_parts_of_a_downloaded_langfuse_trace_that_are_no_objects_are_rejected_with_the_reason(
+    store: Store, tmp_path: Path
+) -> None:
+    odd = {"observations": ["search", *_observations(), None, [1]], "scores": [7, {"name": "helpful", "value": 1}]}
+    file = write_text(tmp_path / "trace-t1.json", json.dumps({"id": "t1", "name": "chat", **odd}))
+    (imported,) = import_files(store, [file], skip_invalid=True).files
+    assert (imported.interactions, imported.rejected) == (1, 4)
+    assert [signal["signal"] for signal in stored(store)[0]["signals"]] == ["helpful"]
+    rejected = [json.loads(line) for line in imported.rejects.read_text("utf-8").splitlines()]  # type: ignore[union-attr]
+    assert {line["errors"][0]: line["raw"] for line in rejected} == {
+        "observations[0] is not a JSON object": '"search"',
+        "observations[4] is not a JSON object": "null",
+        "observations[5] is not a JSON object": "[1]",
+        "scores[0] is not a JSON object": "7",
+    }
+
+
 def test_langfuse_observations_come_in_parquet_too(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "observations.parquet"
     parquet.write_table(pa.Table.from_pylist(_observations(), _schema(_observations())), file)

@@ -61,9 +61,11 @@ def _of_download(line: int, download: dict[str, Any]) -> Iterator[Found]:
     if problems:
         yield None, Line(line, 0, json.dumps(download).encode(), problems[0])
         return
-    scores = [score for score in given if isinstance(score, dict)]
     said: dict[str, list[Note]] = {}
-    for score in scores:
+    for place, score in enumerate(given):
+        if not isinstance(score, dict):
+            yield None, _no_object(line, score, f"scores[{place}]")
+            continue
         about = first_text(score, "observationId", "observation_id") or trace_id
         said.setdefault(about, []).append(_note(score))
     yield (
@@ -78,11 +80,17 @@ def _of_download(line: int, download: dict[str, Any]) -> Iterator[Found]:
             notes=tuple(said.get(trace_id, ())),
         ),
     )
-    for observation in download["observations"]:
-        if isinstance(observation, dict):
-            named = {"trace_id": trace_id, **observation}
-            notes = tuple(said.get(first_text(named, "id") or "", ()))
-            yield _span(line, named, trace_id, notes)
+    for place, observation in enumerate(download["observations"]):
+        if not isinstance(observation, dict):
+            yield None, _no_object(line, observation, f"observations[{place}]")
+            continue
+        named = {"trace_id": trace_id, **observation}
+        notes = tuple(said.get(first_text(named, "id") or "", ()))
+        yield _span(line, named, trace_id, notes)
+
+
+def _no_object(line: int, value: object, where: str) -> Line:
+    return Line(line, 0, json.dumps(value).encode(), f"{where} is not a JSON object")
 
 
 def _span(line: int, raw: dict[str, Any], root: str | None, notes: tuple[Note, ...] = ()) -> Found:
