@@ -1,13 +1,15 @@
 """Each format as the tool that it is for reads it; those too large to install beside us are in the slow tests."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -70,6 +72,9 @@ def answer(store: Store, policy: Policy, query: str, labels: Mapping[str, str]) 
     add_reviews(store, reviews)
 
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "exports.md"
+
+
 def lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text("utf-8").split("\n")[:-1]]
 
@@ -80,8 +85,7 @@ def label_of(store: Store, made: Build) -> dict[tuple[str, str], str]:
 
 def test_every_format_that_can_be_asked_for_is_there_and_documented() -> None:
     assert set(get_args(FormatName)) == set(FORMATS)
-    page = (Path(__file__).resolve().parents[1] / "docs" / "exports.md").read_text("utf-8")
-    assert [name for name in FORMATS if f"`{name}`" not in page] == []
+    assert [name for name in FORMATS if f"`{name}`" not in PAGE.read_text("utf-8")] == []
 
 
 # ------------------------------------------------------------------------------------------- sentence-transformers
@@ -227,6 +231,53 @@ def test_datasets_loads_the_folder_from_disk(graded: tuple[Store, Build], tmp_pa
         assert loaded[split].map(lambda row: {"n": len(row["anchor"])}).column_names[-1] == "n"
 
 
+def test_the_lines_of_the_docs_load_what_is_exported(
+    graded: tuple[Store, Build], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    store, made = graded
+    code = re.search(r"```python\n(from datasets import .*?)```", PAGE.read_text("utf-8"), re.S)
+    assert code
+    shown = re.findall(r"^# --format (\S+)\n(.+?)\n(?=#|$)", code[1] + "\n", re.S | re.M)
+    assert [name for name, _ in shown] == ["triplet", "msmarco", "csv", "datasets"]
+    expected = build_triplets(store, made.build_id, "train").select(["anchor", "positive", "negative"]).to_pylist()
+    for name, statement in shown:
+        export(store, made, tmp_path / "out", format=name)  # type: ignore[arg-type]
+        loaded: dict = {}
+        exec(f"{code[1].splitlines()[0]}\n{statement}", loaded)
+        assert loaded["dataset"]["train"].to_list() == expected, name
+        (tmp_path / "out").rename(tmp_path / name)
+
+
+def test_tevatron_2_finds_the_documents_of_each_query_by_the_steps_of_its_train_dataset(
+    graded: tuple[Store, Build], tmp_path: Path
+) -> None:
+    """Tevatron 2 is in no package index. Its TrainDataset and EncodeDataset read these fields, in this manner."""
+    from datasets import load_dataset
+
+    for format in ("tevatron", "grouped"):
+        export(*graded, tmp_path / format, format=format)  # type: ignore[arg-type]
+    grouped = {row["anchor"]: row for row in lines(tmp_path / "grouped" / "train.jsonl")}
+    train, corpus = (
+        load_dataset(
+            "json", data_files=str(tmp_path / "tevatron" / f"{name}.jsonl"), split="train", cache_dir=str(tmp_path)
+        )
+        for name in ("train", "corpus")
+    )
+    assert set(corpus.column_names) == {"docid", "text"}, "a title would be put before the text"
+    assert set(train.column_names).isdisjoint({"positive_passages", "query"}), "by these it knows the older format"
+    place = {docid: number for number, docid in enumerate(corpus["docid"])}
+    assert list(place) == [chunk_id(text) for text in corpus["text"]]
+    assert len(train) == len(grouped)
+    for row in train:
+        assert row["query_id"] == anchor_id(row["query_text"])
+        for side in ("positive", "negative"):
+            found = [corpus[place[docid]] for docid in row[f"{side}_document_ids"]]
+            assert [document["docid"] for document in found] == row[f"{side}_document_ids"]
+            assert [document["text"] for document in found] == grouped[row["query_text"]][side[:3]]
+
+
 @pytest.mark.parametrize(("least", "hint"), [(256, "uncited review next"), (None, "--test-share 0")])
 def test_cohere_takes_256_queries_or_more_and_the_hint_is_one_that_helps(
     graded: tuple[Store, Build], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int | None, hint: str
@@ -259,19 +310,12 @@ def test_cohere_gets_what_its_documentation_asks_for(
         assert not set(row["relevant_passages"]) & set(row["hard_negatives"])
 
 
-def test_texts_and_ids_belong_together_in_the_formats_with_ids(graded: tuple[Store, Build], tmp_path: Path) -> None:
+def test_texts_and_numbers_belong_together_for_colbert(graded: tuple[Store, Build], tmp_path: Path) -> None:
     store, made = graded
     grouped = {}
     export(store, made, tmp_path / "grouped", format="grouped")
     for row in lines(tmp_path / "grouped" / "train.jsonl"):
         grouped[row["anchor"]] = ({*row["pos"]}, {*row["neg"]})
-    export(store, made, tmp_path / "t", format="tevatron")
-    corpus = {row["docid"]: row["text"] for row in lines(tmp_path / "t" / "corpus.jsonl")}
-    assert all(chunk_id(text) == key for key, text in corpus.items())
-    for row in lines(tmp_path / "t" / "train.jsonl"):
-        assert row["query_id"] == anchor_id(row["query_text"])
-        sides = ({corpus[key] for key in row[f"{side}_document_ids"]} for side in ("positive", "negative"))
-        assert tuple(sides) == grouped[row["query_text"]]
     export(store, made, tmp_path / "c", format="colbert", negatives=5, scores="labels")
     queries, passages = (
         dict(line.split("\t") for line in (tmp_path / "c" / f"{name}.tsv").read_text("utf-8").splitlines())
@@ -289,6 +333,7 @@ def test_texts_and_ids_belong_together_in_the_formats_with_ids(graded: tuple[Sto
 
 LOADERS = {
     "beir": "beir==2.2.0",
+    "cohere": "cohere==4.57",
     "colbert": "colbert-ai==0.2.22",
     "flagembedding": "FlagEmbedding==1.4.2",
     "llamaindex": "llama-index-finetuning==0.4.2",
@@ -310,7 +355,7 @@ def loaders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def module(file: Path, **stubs: object) -> ModuleType:
     """Run one file of a package, without what it imports from its own package; `stubs` stand for that."""
-    own = ("from .", "from llama_index", "from colbert", "from utility", "import ujson")
+    own = ("from .", "from tevatron", "from llama_index", "from colbert", "from utility", "import ujson")
     source = "\n".join(line for line in file.read_text("utf-8").splitlines() if not line.startswith(own))
     made = ModuleType(file.stem)
     made.__dict__.update(stubs)
@@ -320,10 +365,15 @@ def module(file: Path, **stubs: object) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_their_own_loaders_read_what_is_exported(graded: tuple[Store, Build], loaders: Path, tmp_path: Path) -> None:
+def test_their_own_loaders_read_what_is_exported(
+    graded: tuple[Store, Build], loaders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.exports.grouped.COHERE_QUERIES", 4)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
     store, made = graded
-    formats = ("beir", "flagembedding", "llamaindex", "pylate", "tevatron-passages", "colbert", "grouped")
-    for format in formats:
+    of_texts = ("beir", "llamaindex", "tevatron-passages", "msmarco", "cohere", "grouped")
+    for format in (*of_texts, "flagembedding", "pylate", "colbert"):
         scores = "labels" if format in ("flagembedding", "pylate", "colbert") else None
         export(store, made, tmp_path / format, format=format, scores=scores)  # type: ignore[arg-type]
     grouped = {row["anchor"]: row for row in lines(tmp_path / "grouped" / "train.jsonl")}
@@ -333,6 +383,8 @@ def test_their_own_loaders_read_what_is_exported(graded: tuple[Store, Build], lo
     _pylate(loaders, tmp_path / "pylate", grouped)
     _tevatron(loaders, tmp_path / "tevatron-passages", grouped)
     _colbert(loaders, tmp_path / "colbert", grouped)
+    _cohere(loaders, tmp_path / "cohere", grouped)
+    _msmarco(loaders, tmp_path / "msmarco", build_triplets(store, made.build_id, "train").to_pylist())
 
 
 def _beir(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
@@ -345,8 +397,6 @@ def _beir(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
 
 
 def _flagembedding(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
-    from types import SimpleNamespace
-
     file = loaders / "FlagEmbedding/abc/finetune/embedder/AbsDataset.py"
     stubs = {"AbsEmbedderDataArguments": object, "AbsEmbedderTrainingArguments": object}
     options = SimpleNamespace(
@@ -380,18 +430,21 @@ def _llamaindex(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> Non
 
 
 def _pylate(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
-    from datasets import Dataset
+    from datasets import load_dataset
 
     processing = module(loaders / "pylate/utils/processing.py").KDProcessing
     train, queries, documents = (
-        Dataset.from_list(lines(folder / f"{name}.jsonl")) for name in ("train", "queries", "documents")
+        load_dataset("json", data_files=str(folder / f"{name}.jsonl"), split="train")
+        for name in ("train", "queries", "documents")
     )
+    positives: dict[str, set[str]] = {anchor: set() for anchor in grouped}
     train.set_transform(processing(queries=queries, documents=documents).transform)
     for row in train:
-        assert row["documents"][0] in grouped[row["query"]]["pos"]
+        positives[row["query"]].add(row["documents"][0])
         assert set(row["documents"][1:]) <= set(grouped[row["query"]]["neg"])
         assert len(row["scores"]) == len(row["documents"]) == 4
         assert row["scores"][0] > max(row["scores"][1:])
+    assert positives == {anchor: set(row["pos"]) for anchor, row in grouped.items()}
 
 
 def _tevatron(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
@@ -399,11 +452,17 @@ def _tevatron(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
         def encode(self, text: str, **_: object) -> str:
             return text
 
-    process = module(loaders / "tevatron/datasets/preprocessor.py").TrainPreProcessor(Words())
-    for row in lines(folder / "train.jsonl"):
-        found = process(row)
-        assert set(found["positives"]) == set(grouped[found["query"]]["pos"])
-        assert set(found["negatives"]) == set(grouped[found["query"]]["neg"])
+    parts = {
+        name: getattr(module(loaders / "tevatron/datasets/preprocessor.py"), name)
+        for name in ("TrainPreProcessor", "QueryPreProcessor", "CorpusPreProcessor")
+    }
+    options = module(loaders / "tevatron/arguments.py").DataArguments(dataset_name=f"./{folder.name}")
+    options.dataset_proc_num = None
+    found = module(loaders / "tevatron/datasets/dataset.py", DataArguments=object, **parts)
+    rows = found.HFTrainDataset(Words(), options, cache_dir=None).process()
+    assert {row["query"]: (row["positives"], row["negatives"]) for row in rows} == {
+        anchor: (row["pos"], row["neg"]) for anchor, row in grouped.items()
+    }
 
 
 def _colbert(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
@@ -420,3 +479,32 @@ def _colbert(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
         assert len(negatives) == 3
         assert {passages[number] for number in negatives} <= set(grouped[queries[query]]["neg"])
         assert score > max(others)
+
+
+def _cohere(loaders: Path, folder: Path, grouped: Mapping[str, dict]) -> None:
+    from pydantic import BaseModel
+
+    file = loaders / "llama_index/finetuning/rerankers/dataset_gen.py"
+    stubs = {"BaseModel": BaseModel, "EmbeddingQAFinetuneDataset": object, "get_top_k_embeddings": None}
+    row = module(file, **stubs).CohereRerankerFinetuneDataset
+    sent = module(loaders / "cohere/custom_model_dataset.py").JsonlDataset(str(folder / "train.jsonl"))
+    found = [row.model_validate_json(line, strict=True) for line in sent.get_train_data()]
+    assert {one.query: (one.relevant_passages, one.hard_negatives) for one in found} == {
+        anchor: (row["pos"], row["neg"]) for anchor, row in grouped.items()
+    }
+    assert [json.loads(one.to_jsonl()) for one in found] == lines(folder / "train.jsonl")
+
+
+def _msmarco(loaders: Path, folder: Path, triplets: list[dict]) -> None:
+    def texts(_query: object, _passage: object, *columns: list[str]) -> list[tuple[str, ...]]:
+        return [*zip(*columns[:3], strict=True)]
+
+    stubs = {"QueryTokenizer": str, "DocTokenizer": str, "tensorize_triples": texts}
+    options = SimpleNamespace(
+        triples=str(folder / "triples.train.tsv"), bsize=1, accumsteps=1, query_maxlen=32, doc_maxlen=180
+    )
+    batches = module(loaders / "colbert/training/eager_batcher.py", **stubs).EagerBatcher(options)
+    assert [row for batch in islice(batches, len(triplets)) for row in batch] == [
+        (row["anchor"], row["positive"], row["negative"]) for row in triplets
+    ]
+    assert not batches.reader.read()
