@@ -71,7 +71,9 @@ def _write_texts(source: Source, anchor: str, positives: str, negatives: str) ->
 def tevatron(source: Source) -> None:
     """Write query_id, query_text and the ids of positive and negative documents, which corpus.jsonl holds.
 
-    The format: https://github.com/texttron/tevatron, `TrainDataset` in src/tevatron/retriever/dataset.py.
+    The format: https://github.com/texttron/tevatron, `TrainDataset` in src/tevatron/retriever/dataset.py. That draws
+    from both lists of each query, so none may be empty; and of what it may read besides (`query_image`, `title` ...) a
+    build has nothing.
     """
     anchors, chunks = source.texts(json_string)
     _write(
@@ -92,8 +94,8 @@ def tevatron(source: Source) -> None:
 def tevatron_passages(source: Source) -> None:
     """Write query_id, query, positive_passages and negative_passages, each a list of docid and text.
 
-    The format of Tevatron before 2.0, which later versions read too; see `tevatron`. Nothing has a `title`, which
-    Tevatron would put before the text.
+    The format of Tevatron 0.1, which 2 reads too; see `tevatron`. Nothing has a `title`, which Tevatron would put
+    before the text; 1.5, between the two, cannot do without.
     """
     anchors, chunks = source.texts(json_string)
     _write(
