@@ -62,42 +62,57 @@ def pair(query: str, chunk: str) -> str:
     return pair_id(anchor_id(query), chunk_id(chunk))
 
 
-def review(
-    store: Store, query: str, labels: Mapping[str, str | None], *, reviewer: str = "ann", minute: int = 0
+def review_pairs(
+    store: Store, policy: Policy, labels: Mapping[str, str | None], *, reviewer: str = "ann", **told: object
 ) -> None:
-    """Let `reviewer` label chunks of a query; None discards."""
+    """Let `reviewer` label pairs, by their ids; None discards. `told` is what else the reviews say."""
+    fields = {"stream": "targeted", "reviewed_at": datetime.now(UTC), "origin": "test"} | told
     reviews = [
         Review(
-            pair_id=pair(query, chunk),
-            labelling_fingerprint=POLICY.labelling_fingerprint,
+            pair_id=pair_id,
+            labelling_fingerprint=policy.labelling_fingerprint,
             reviewer=reviewer,
             status="submitted" if label else "discarded",
             label=label,
-            stream="targeted",
-            reviewed_at=START + timedelta(minutes=minute),
-            origin="test",
+            **fields,
         )
-        for chunk, label in labels.items()
+        for pair_id, label in labels.items()
     ]
     add_reviews(store, reviews)
 
 
-def judge(store: Store, query: str, labels: Mapping[str, str], *, model: str = "m") -> str:
-    """Let a judge label chunks of a query; return the judge's id."""
-    judge_id = add_judge(store, {"model": model, "prompt": "P"})
+def judge_pairs(
+    store: Store, policy: Policy, labels: Mapping[str, str], judge: Mapping[str, object], **told: object
+) -> str:
+    """Let `judge` label pairs, by their ids; return the judge's id. `told` is what else the judgments say."""
+    judge_id = add_judge(store, judge)
+    fields = {"prompt_id": "prompt_1", "judged_at": datetime.now(UTC)} | told
     judgments = [
         Judgment(
-            pair_id=pair(query, chunk),
-            labelling_fingerprint=POLICY.labelling_fingerprint,
+            pair_id=pair_id,
+            labelling_fingerprint=policy.labelling_fingerprint,
             judge_id=judge_id,
-            prompt_id="prompt_1",
-            judged_at=START,
             label=label,
+            **fields,
         )
-        for chunk, label in labels.items()
+        for pair_id, label in labels.items()
     ]
     add_judgments(store, judgments)
     return judge_id
+
+
+def review(
+    store: Store, query: str, labels: Mapping[str, str | None], *, reviewer: str = "ann", minute: int = 0
+) -> None:
+    """Let `reviewer` label chunks of a query; None discards."""
+    said = {pair(query, chunk): label for chunk, label in labels.items()}
+    review_pairs(store, POLICY, said, reviewer=reviewer, reviewed_at=START + timedelta(minutes=minute))
+
+
+def judge(store: Store, query: str, labels: Mapping[str, str], *, model: str = "m") -> str:
+    """Let a judge label chunks of a query; return the judge's id."""
+    said = {pair(query, chunk): label for chunk, label in labels.items()}
+    return judge_pairs(store, POLICY, said, {"model": model, "prompt": "P"}, judged_at=START)
 
 
 def distinct(topic: str, number: int = 0) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +18,8 @@ from store.disputes import disputes
 from store.labels import Resolution, labelled_candidates
 from store.policies import Policy
 from store.progress import silent
-from store.reviews import Review, add_reviews
 from store.workspace import ReviewSettings
+from tests.labelled_store import review_pairs
 from tests.reviewing import POLICY, TARGETED_ONLY, connected, fill, judge, pair
 
 if TYPE_CHECKING:
@@ -40,18 +39,7 @@ def _policy(request: pytest.FixtureRequest) -> Policy:
 
 
 def _say(store: Store, policy: Policy, who: str, label: str | None, about: str, note: str | None = None) -> None:
-    review = Review(
-        pair_id=about,
-        labelling_fingerprint=policy.labelling_fingerprint,
-        reviewer=who,
-        status="submitted" if label else "discarded",
-        label=label,
-        stream="targeted",
-        reviewed_at=datetime.now(UTC),
-        origin="test",
-        note=note,
-    )
-    add_reviews(store, [review])
+    review_pairs(store, policy, {about: label}, reviewer=who, note=note)
 
 
 def _records(client: "Argilla", policy: Policy) -> dict[str, dict[str, Any]]:

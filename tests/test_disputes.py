@@ -14,6 +14,7 @@ from store.disputes import disputes
 from store.policies import Policy, add_policy
 from store.reviews import Review, add_reviews, carry_reviews
 from store.workspace import ReviewSettings
+from tests.labelled_store import review_pairs
 from tests.reviewing import fill, judge, large_log, pair
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -30,18 +31,8 @@ def _say(
     stream: str = "targeted",
     note: str | None = None,
 ) -> None:
-    review = Review(
-        pair_id=about,
-        labelling_fingerprint=policy.labelling_fingerprint,
-        reviewer=who,
-        status="submitted" if label else "discarded",
-        label=label,
-        stream=stream,  # type: ignore[arg-type]
-        reviewed_at=NOON + timedelta(minutes=minute),
-        origin="test",
-        note=note,
-    )
-    add_reviews(store, [review])
+    told = {"reviewed_at": NOON + timedelta(minutes=minute), "stream": stream, "note": note}
+    review_pairs(store, policy, {about: label}, reviewer=who, **told)
 
 
 def _open(store: Store, policy: Policy) -> list[str]:

@@ -9,9 +9,8 @@ import pytest
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError, UserError
 from store.ids import pair_id
-from store.judgments import Judgment, add_judge, add_judgments
 from store.progress import silent
-from tests.labelled_store import POLICY, START, fill
+from tests.labelled_store import POLICY, fill, judge_pairs
 from tests.training import split_of
 from train import teacher, trainer
 from train.kinds import load
@@ -116,22 +115,8 @@ def test_the_judge_teaches_by_its_confidence_and_people_overrule_it(store: Store
     with pytest.raises(MissingError, match="no judge told its confidence"):
         with_teacher(store, split, "judge")
     good, bad = (next(row for row in split.labels.to_pylist() if row["relevance"] == wanted) for wanted in (1, 0))
-    judge = add_judge(store, {"model": "m", "prompt": "P"})
-    add_judgments(
-        store,
-        [
-            Judgment(
-                pair_id=pair_id(row["anchor_id"], row["chunk_id"]),
-                labelling_fingerprint=POLICY.labelling_fingerprint,
-                judge_id=judge,
-                prompt_id="prompt_1",
-                judged_at=START,
-                label="yes",
-                confidence=0.75,
-            )
-            for row in (good, bad)
-        ],
-    )
+    said = {pair_id(row["anchor_id"], row["chunk_id"]): "yes" for row in (good, bad)}
+    judge_pairs(store, POLICY, said, {"model": "m", "prompt": "P"}, confidence=0.75)
     scores = with_teacher(store, split, "judge").scores
     assert scores[good["anchor_id"], good["chunk_id"]] == pytest.approx(math.log(3))
     assert scores[bad["anchor_id"], bad["chunk_id"]] == pytest.approx(-math.log(49)), "people said no"

@@ -11,10 +11,9 @@ from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.example_sets import LabelledPair, put_example_set
 from store.ids import anchor_id
-from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Label, Policy, add_policy
 from store.progress import silent
-from tests.labelled_store import START, distinct, fill, judge, log, pair, question, review
+from tests.labelled_store import START, distinct, fill, judge, judge_pairs, log, pair, question, review
 from tests.test_evaluate import held_out
 from train import trainer
 from train.evaluate import compare
@@ -258,20 +257,12 @@ def test_the_test_split_knows_kinds_sources_segments_and_grades(store: Store, mo
 def test_the_judge_that_labelled_both_splits_is_named(store: Store) -> None:
     policy = fill(store, 10)
     assert read_held_out(store, build(store, policy).build).judges_of_both == ()
-    earlier = add_judge(store, {"model": "lenient-7b"})
     for i in range(10):
         judged = distinct("judged", i)
         log(store, question(i), [judged])
         judge(store, question(i), {judged: "no"}, model="strict-7b")
-        said = Judgment(
-            pair_id=pair(question(i), judged),
-            labelling_fingerprint=policy.labelling_fingerprint,
-            judge_id=earlier,
-            prompt_id="prompt_1",
-            judged_at=START - timedelta(days=1),
-            label="no",
-        )
-        add_judgments(store, [said])
+        said = {pair(question(i), judged): "no"}
+        judge_pairs(store, policy, said, {"model": "lenient-7b"}, judged_at=START - timedelta(days=1))
     found = build(store, policy, judge_labels=True, uncertified=True)
     assert read_held_out(store, found.build).judges_of_both == ("strict-7b",), "the other one only said the same"
 

@@ -18,10 +18,9 @@ from store.builds import Build, build_labels, build_triplets
 from store.database import Store
 from store.errors import InvalidDataError, MissingError, UsageError
 from store.ids import anchor_id, chunk_id
-from store.policies import Label, Policy, add_policy
-from store.reviews import Review, add_reviews
+from store.policies import Label, add_policy
 from store.triage import add_triage_scores
-from tests.labelled_store import POLICY, START, distinct, log, pair, question
+from tests.labelled_store import POLICY, distinct, log, pair, question, review_pairs
 from train.export import export
 from train.exports import FormatName
 from train.exports.formats import FORMATS
@@ -50,26 +49,9 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Bu
         for number in range(QUERIES):
             chunks = [distinct(f"c{place}of", number) for place in range(len(LABELS) + 1)]
             log(store, question(number), chunks, cited=chunks[:1])
-            answer(store, policy, question(number), dict(zip(chunks, LABELS, strict=False)))
+            given = zip(chunks, LABELS, strict=False)
+            review_pairs(store, policy, {pair(question(number), chunk): label for chunk, label in given})
         yield store, build(store, policy).build
-
-
-def answer(store: Store, policy: Policy, query: str, labels: Mapping[str, str]) -> None:
-    fingerprint = policy.labelling_fingerprint
-    reviews = [
-        Review(
-            pair_id=pair(query, chunk),
-            labelling_fingerprint=fingerprint,
-            reviewer="ann",
-            status="submitted",
-            label=label,
-            stream="targeted",
-            reviewed_at=START,
-            origin="test",
-        )
-        for chunk, label in labels.items()
-    ]
-    add_reviews(store, reviews)
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "exports.md"

@@ -5,7 +5,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,10 +21,10 @@ from store.database import Store
 from store.errors import InvalidDataError
 from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
-from store.judgments import Judgment, add_judgments
 from store.policies import Label, Policy
 from store.text import normalised
 from store.workspace import MineSettings
+from tests.labelled_store import judge_pairs
 from tests.test_cli import run as run_command
 
 POLICY = Policy(
@@ -318,15 +317,7 @@ def test_mining_again_replaces_what_nobody_looked_at_and_keeps_what_somebody_did
     run(store, per_query={"random": 2})
     query, texts = next(iter(mined(store).items()))
     looked_at = pair_id(anchor_id(query), chunk_id(min(texts)))
-    judgment = Judgment(
-        pair_id=looked_at,
-        labelling_fingerprint=POLICY.labelling_fingerprint,
-        judge_id="judge",
-        prompt_id="prompt",
-        judged_at=datetime.now(UTC),
-        label="off",
-    )
-    add_judgments(store, [judgment])
+    judge_pairs(store, POLICY, {looked_at: "off"}, {"model": "m"})
     result = run(store, per_query={"random": 2}, seed=5)
     assert result.sources[0].kept == 1
     assert min(texts) in mined(store)[query]

@@ -9,11 +9,10 @@ from labeling.policy_changes import apply_policy, carried_labels, diff, kept_lab
 from labeling.policy_plan import plan_change
 from store.database import Store
 from store.judge_costs import judge_costs
-from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Example, Label, Policy, add_policy
 from store.reviews import current_reviews
 from store.workspace import Price
-from tests.labelled_store import POLICY, START, judge, log, pair, review
+from tests.labelled_store import POLICY, START, judge, judge_pairs, log, pair, review
 
 YES, NO, SPAM = POLICY.labels
 RENAMED = replace(POLICY, labels=(replace(YES, name="answers"), NO, SPAM))
@@ -183,21 +182,8 @@ def test_answers_that_come_in_late_for_the_old_wording_are_carried_when_it_is_ap
 
 
 def test_kept_judgments_say_where_they_come_from_and_cost_nothing_twice(labelled: Store) -> None:
-    add_judgments(
-        labelled,
-        [
-            Judgment(
-                pair_id=pair("q", "a"),
-                labelling_fingerprint=POLICY.labelling_fingerprint,
-                judge_id=add_judge(labelled, {"model": "dear"}),
-                prompt_id="p",
-                judged_at=START.replace(hour=1),
-                label="no",
-                prompt_tokens=100,
-                cost_usd=2.5,
-            )
-        ],
-    )
+    told = {"judged_at": START.replace(hour=1), "prompt_tokens": 100, "cost_usd": 2.5}
+    judge_pairs(labelled, POLICY, {pair("q", "a"): "no"}, {"model": "dear"}, **told)
     shorter = replace(POLICY, labels=(replace(YES, name="answers"), NO))
     assert apply_policy(labelled, shorter, keep_judgments=True).judgments_carried == 3  # a twice, b; spam is gone
     assert judged(labelled, shorter) == {pair("q", "a"): "no", pair("q", "b"): "no"}
@@ -219,17 +205,7 @@ def test_kept_judgments_say_where_they_come_from_and_cost_nothing_twice(labelled
 
 
 def test_a_pair_that_was_judged_under_the_new_wording_keeps_that_answer(labelled: Store) -> None:
-    new = [
-        Judgment(
-            pair_id=pair("q", "b"),
-            labelling_fingerprint=REWORDED.labelling_fingerprint,
-            judge_id=add_judge(labelled, {"model": "m"}),
-            prompt_id="p",
-            judged_at=START,
-            label="yes",
-        )
-    ]
-    add_judgments(labelled, new)
+    judge_pairs(labelled, REWORDED, {pair("q", "b"): "yes"}, {"model": "m"})
     assert plan_change(labelled, REWORDED, {}).pairs == 2, "it is not asked about again"
     assert apply_policy(labelled, REWORDED, keep_judgments=True).judgments_carried == 2
     assert judged(labelled, REWORDED)[pair("q", "b")] == "yes"
@@ -239,22 +215,14 @@ def test_a_pair_that_was_judged_under_the_new_wording_keeps_that_answer(labelled
 
 
 def priced(store: Store, tokens: int | None) -> None:
-    add_judgments(
+    judge_pairs(
         store,
-        [
-            Judgment(
-                pair_id=pair("q", chunk),
-                labelling_fingerprint=POLICY.labelling_fingerprint,
-                judge_id=add_judge(store, {"model": "priced"}),
-                prompt_id="p",
-                judged_at=START,
-                label="no",
-                prompt_tokens=tokens,
-                cached_tokens=tokens and tokens // 2,
-                completion_tokens=tokens and 50,
-            )
-            for chunk in ("a", "b")
-        ],
+        POLICY,
+        {pair("q", chunk): "no" for chunk in ("a", "b")},
+        {"model": "priced"},
+        prompt_tokens=tokens,
+        cached_tokens=tokens and tokens // 2,
+        completion_tokens=tokens and 50,
     )
 
 

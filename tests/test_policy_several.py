@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from labeling.judge import judge_candidates
@@ -18,9 +17,9 @@ from store.ids import anchor_id, chunk_id, pair_id
 from store.interactions import Interaction, Retrieved, Signal, add_interactions
 from store.labels import labelled_candidates
 from store.policies import Policy, Role
-from store.reviews import Review, add_reviews
 from store.workspace import JudgeSettings
 from tests.judge_stub import Answer, Call, Response, labelled, serving
+from tests.labelled_store import review_pairs
 from train.triplets import build
 
 LIBRARY = {policy.name: policy for policy in library()}
@@ -75,21 +74,12 @@ def knowing(shop: Mapping[str, Mapping[str, str]]) -> Answer:
 
 
 def review_all(store: Store, policy: Policy, shop: Mapping[str, Mapping[str, str]]) -> None:
-    reviews = [
-        Review(
-            pair_id=pair_id(anchor_id(search), chunk_id(product)),
-            labelling_fingerprint=policy.labelling_fingerprint,
-            reviewer="ann",
-            status="submitted",
-            label=label,
-            stream="targeted",
-            reviewed_at=datetime(2026, 1, 1, tzinfo=UTC),
-            origin="test",
-        )
+    said = {
+        pair_id(anchor_id(search), chunk_id(product)): label
         for search, products in shop.items()
         for product, label in products.items()
-    ]
-    assert add_reviews(store, reviews) == len(reviews)
+    }
+    review_pairs(store, policy, said)
 
 
 def positives(store: Store, policy: Policy) -> set[tuple[str, str]]:

@@ -16,12 +16,11 @@ from store.audit_draws import draw_audit
 from store.builds import Build
 from store.certificates import Standing, standing_certificates
 from store.database import Store
-from store.judgments import Judgment, add_judge, add_judgments
 from store.policies import Policy
 from store.reviews import Review, add_reviews
 from store.workspace import Workspace, create_workspace
 from tests.evaluations import evaluation
-from tests.labelled_store import distinct, pair, question
+from tests.labelled_store import distinct, judge_pairs, pair, question
 from tests.test_audit import OF_EACH, QUERIES, answer, certified, fill, negatives, positives, sampled
 from train.evaluation_file import write_evaluation
 from train.held_out import HeldOut, read_held_out
@@ -54,21 +53,8 @@ class Told(NamedTuple):
 
 def judge_for_money(store: Store, policy: Policy) -> None:
     """Let another judge confirm the first one, for a cent a pair."""
-    judge_id = add_judge(store, {"model": "dear"})
     told = dict.fromkeys(positives(), "yes") | dict.fromkeys(negatives(), "no")
-    judgments = [
-        Judgment(
-            pair_id=pair_id,
-            labelling_fingerprint=policy.labelling_fingerprint,
-            judge_id=judge_id,
-            prompt_id="prompt_1",
-            judged_at=datetime.now(UTC),
-            label=label,
-            cost_usd=0.01,
-        )
-        for pair_id, label in told.items()
-    ]
-    add_judgments(store, judgments)
+    judge_pairs(store, policy, told, {"model": "dear"}, cost_usd=0.01)
 
 
 def answer_in_turn(store: Store, policy: Policy, pair_ids: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,8 +17,9 @@ from store.candidates import Candidate, put_candidates
 from store.database import Store
 from store.ids import anchor_id, chunk_id
 from store.policies import Policy, add_policy
-from store.reviews import Review, add_reviews, carry_reviews, pairs_to_review
+from store.reviews import carry_reviews, pairs_to_review
 from store.workspace import Overlap, ReviewSettings
+from tests.labelled_store import review_pairs
 from tests.reviewing import LOG, POLICY, TARGETED_ONLY, dataset_of, fill, judge, large_log, on_server, pair
 
 if TYPE_CHECKING:
@@ -54,20 +54,6 @@ def waiting_for(reviewer: "Argilla", policy: Policy) -> list[str]:
 def discard(reviewer: "Argilla", found: dict[str, Any]) -> None:
     body = {"items": [{"status": "discarded", "record_id": found["id"]}]}
     call(reviewer, "POST", "/api/v1/me/responses/bulk", json=body)
-
-
-def answer_at_home(store: Store, policy: Policy, pair_id: str, reviewer: str = "ana") -> None:
-    review = Review(
-        pair_id=pair_id,
-        labelling_fingerprint=policy.labelling_fingerprint,
-        reviewer=reviewer,
-        status="submitted",
-        label="related",
-        stream="targeted",
-        reviewed_at=datetime.now(UTC),
-        origin="terminal",
-    )
-    add_reviews(store, [review])
 
 
 def streams_of(store: Store, policy: Policy, settings: ReviewSettings) -> dict[str, list[str]]:
@@ -246,7 +232,7 @@ class TestIncremental:
         self, store: Store, policy: Policy, client: "Argilla", ana: "Argilla", bob: "Argilla", verb: Verb
     ) -> None:
         push_reviews(store, policy, client, TARGETED_ONLY)
-        answer_at_home(store, policy, pair(1, 2))
+        review_pairs(store, policy, {pair(1, 2): "related"}, reviewer="ana")
         discard(ana, on_server(client, policy)[pair(1, 3)])
         assert verb(store, policy, client, TARGETED_ONLY).closed == 2
         assert not {pair(1, 2), pair(1, 3)} & set(waiting_for(bob, policy))

@@ -15,8 +15,7 @@ from store.database import Store
 from store.errors import UsageError
 from store.ids import anchor_id, chunk_id
 from store.policies import add_policy
-from store.reviews import Review, add_reviews
-from tests.labelled_store import POLICY, START, distinct, fill, pair, question
+from tests.labelled_store import POLICY, distinct, fill, pair, question, review_pairs
 from tests.training import split_of
 from train import trainer
 from train.batches import Meets, Task, apart_sampler
@@ -103,22 +102,7 @@ def test_what_one_build_tests_with_is_trained_on_by_none(store: Store) -> None:
         chunks = {distinct("good0of", i): "no"} | {distinct(f"bad{k}of", i): "yes" for k in range(3)}
         ids = [(anchor_id(question(i)), chunk_id(text)) for text in chunks]
         put_candidates(store, "taste", [Candidate(*key, "uncited", "negative", "interaction_1", 1) for key in ids])
-        add_reviews(
-            store,
-            [
-                Review(
-                    pair_id=pair(question(i), text),
-                    labelling_fingerprint=policy.labelling_fingerprint,
-                    reviewer="ann",
-                    status="submitted",
-                    label=label,
-                    stream="targeted",
-                    reviewed_at=START,
-                    origin="test",
-                )
-                for text, label in chunks.items()
-            ],
-        )
+        review_pairs(store, policy, {pair(question(i), text): label for text, label in chunks.items()})
     builds.append(build(store, policy, seed=5, test_share=0.5).build)
     splits = read_training_splits(store, builds)
     for mine, others in ((0, 1), (1, 0)):

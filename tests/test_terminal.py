@@ -22,8 +22,8 @@ import pytest
 from labeling.terminal_card import label_keys
 from store.audit_draws import drawable_pairs
 from store.policies import Policy
-from store.reviews import Review, add_reviews
 from store.workspace import Workspace, create_workspace
+from tests.labelled_store import review_pairs
 from tests.reviewing import LOG, POLICY, fill, judge, pair
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -437,19 +437,8 @@ def test_who_does_not_want_to_wait_is_told_what_is_lost(workspace: Workspace) ->
 
 
 def _say(workspace: Workspace, policy: Policy, who: str, label: str, about: str, note: str | None = None) -> None:
-    review = Review(
-        pair_id=about,
-        labelling_fingerprint=policy.labelling_fingerprint,
-        reviewer=who,
-        status="submitted",
-        label=label,
-        stream="targeted",
-        reviewed_at=datetime.now(UTC),
-        origin="test",
-        note=note,
-    )
     with workspace.open() as store:
-        add_reviews(store, [review])
+        review_pairs(store, policy, {about: label}, reviewer=who, note=note)
 
 
 def test_conflicts_are_decided_with_the_answers_in_sight_and_the_judge_out_of_it(workspace: Workspace) -> None:
