@@ -149,7 +149,7 @@ def _print_what_to_do(out: "Output", result: "AuditPlan") -> None:
     audits = [draw for draw in result.draws if not draw.pilot]
     if result.waiting:
         out.line(f"{result.waiting} pairs that were drawn wait for a blind answer: those first.")
-        out.next(f"uncited review push --policy {policy}", f"uncited review pull --policy {policy}")
+        out.next(f"uncited review next --audit --policy {policy}", f"uncited review pull --policy {policy}")
     elif result.extensions:
         for group, more in result.extensions.items():
             out.line(f"{more} more reviews of {GROUP_NAMES[group]} would do, if errors turn up as they did so far.")
@@ -204,7 +204,7 @@ def pilot(
             raise UsageError(
                 f"{waiting} pairs of the pilot that was drawn before wait for an answer; they stay before reviewers,"
                 " and another pilot would add to them: --replace draws one all the same",
-                hint=f"uncited review push --policy {policy}",
+                hint=f"uncited review next --audit --policy {policy}",
             )
         result = draw_audit(session.store, chosen, size, include_shown=include_shown, pilot=True)
     _print_draw(session.out, result, policy)
@@ -234,7 +234,7 @@ def draw(
             raise UsageError(
                 f"{sum(waiting.values())} pairs of the audit that was drawn before wait for an answer; a fresh audit"
                 " takes its place, and its answers would count for nothing: --replace draws one all the same",
-                hint=f"uncited review push --policy {policy}",
+                hint=f"uncited review next --audit --policy {policy}",
             )
         result = draw_audit(
             session.store,
@@ -278,7 +278,7 @@ def _print_draw(out: "Output", result: "Draw", policy: str) -> None:
         )
     if result.synthetic:
         out.line(f"{result.synthetic} of them are about questions that a model wrote, and not from the logs")
-    out.next(f"uncited review push --policy {policy}")
+    out.next(f"uncited review next --audit --policy {policy}")
 
 
 app.command("status")(certificates.status)

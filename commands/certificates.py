@@ -80,7 +80,7 @@ def certify(
     if any(group.certificate_id for group in result.groups):
         out.next(f"uncited build --policy {policy} --judge-labels")
     elif any(group.finding.sample.open for group in result.groups):
-        out.next(f"uncited review push --policy {policy}")  # what was drawn comes before what might be
+        out.next(f"uncited review next --audit --policy {policy}")  # what was drawn comes before what might be
     elif extensible := [group for group in result.groups if group.more]:
         for group in extensible:
             out.next(f"uncited audit extend --policy {policy} --group {group.group} --size {group.more}")

@@ -26,6 +26,9 @@ _NAMES = {"negatives": "negatives", "promoted": "promoted positives", "confirmed
 def next_(
     policy: PolicyOption,
     budget: Annotated[int, typer.Option(help="So many answers people can give.")] = 100,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Only what was drawn for a pilot or an audit, and is asked blind.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be asked; change nothing.")] = False,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
@@ -39,16 +42,21 @@ def next_(
         chosen = session.policy(policy)  # before Argilla is asked for: a name that is wrong needs none
         client = None if dry_run else session.argilla()
         settings = session.workspace.settings.review
-        result = next_reviews(session.store, chosen, settings, budget, client, progress=bar)
+        result = next_reviews(session.store, chosen, settings, budget, client, audit=audit, progress=bar)
         out = session.out
         if not out.json(result):
             _print_choice(out, result)
             _print_gains(out, result)
             if result.pushed:
                 print_push(out, result.pushed)
+                if audit and result.beside:
+                    out.line(
+                        f"{result.beside:,} other pairs are open before reviewers already, and the audit stands"
+                        " anywhere among them"
+                    )
                 out.next(f"uncited review pull --policy {policy}")
             elif result.answers:
-                out.next(f"uncited review next --policy {policy} --budget {budget}")
+                out.next(f"uncited review next --policy {policy} --budget {budget}" + (" --audit" if audit else ""))
     if result.pushed and result.pushed.refused:
         raise typer.Exit(6)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from labeling.review_gains import ReviewGains, review_gains
 from labeling.review_push import PushResult, push_queue, read_queue
 from labeling.review_queue import QueuedPair, review_queue
+from store.audits import audits_by_group, sample_of_all
 from store.database import Store
 from store.errors import MissingError, UsageError
 from store.policies import Policy
@@ -41,7 +42,8 @@ class NextReviews:
     """What is asked next. `targeted` comes in the order of the queue; of the audit only the number is told.
 
     `answers` is how many people's answers it takes, `left` how many open pairs remain for later. `undrawn` counts the
-    targeted pairs that chance may still move into the audit: a pair is drawn when it first goes to review.
+    targeted pairs that chance may still move into the audit: a pair is drawn when it first goes to review. `beside`
+    counts the pairs that stood open before reviewers already and are not among these.
     """
 
     policy: str
@@ -51,6 +53,7 @@ class NextReviews:
     audit: int
     left: int
     undrawn: int
+    beside: int
     gains: ReviewGains
     pushed: PushResult | None
 
@@ -62,6 +65,7 @@ def next_reviews(
     budget: int,
     client: "Argilla | None" = None,
     *,
+    audit: bool = False,
     progress: Progress = silent,
 ) -> NextReviews:
     """Choose the first pairs of the review queue that the budget allows, and put them before reviewers.
@@ -75,21 +79,33 @@ def next_reviews(
         settings: of the reviews.
         budget: people's answers that can be had.
         client: of the Argilla server; None only plans, and changes nothing.
+        audit: choose from the pilot and the audits that count now, and nothing else: in the queue these stand anywhere,
+            and whoever wants to know the judge first need not have all of it answered.
         progress: told of the push.
 
     Raises:
         UsageError: the budget is below 1.
-        MissingError: the policy has no candidates.
+        MissingError: the policy has no candidates, or with `audit`, nothing that was drawn waits for an answer.
         ProviderError: Argilla failed.
     """
     if budget < 1:
         raise UsageError(f"a budget of {budget} answers buys nothing: at least 1", hint="--budget 100")
     there, queue = read_queue(store, policy, client, settings) if client else ({}, _planned(store, policy, settings))
-    chosen = within_budget(queue, settings.overlap, budget)
-    if queue[0].open and not chosen:
+    waiting = [queued for queued in queue if queued.open]
+    if audit:
+        drawn = _drawn(store, policy, settings)
+        waiting = [queued for queued in waiting if queued.pair.pair_id in drawn]
+        if not waiting:
+            raise MissingError(
+                f"no pair of policy {policy.name!r} that was drawn for a pilot or an audit waits for an answer",
+                hint=f"uncited audit plan --policy {policy.name}",
+            )
+    chosen = within_budget(waiting, settings.overlap, budget)
+    if waiting and not chosen:
+        missing = _missing(waiting[0], settings.overlap)
         raise UsageError(
-            f"a budget of {budget} answers settles no pair: the next one takes {_missing(queue[0], settings.overlap)}",
-            hint=f"--budget {100 * _missing(queue[0], settings.overlap)}",
+            f"a budget of {budget} answers settles no pair: the next one takes {missing}",
+            hint=f"--budget {100 * missing}",
         )
     gains = review_gains(store, policy, queue, chosen, settings)  # before the push: then the numbers are of one moment
     only = {queued.pair.pair_id for queued in chosen}
@@ -102,6 +118,7 @@ def next_reviews(
         audit=sum(queued.stream == "audit" for queued in chosen),
         left=sum(queued.open for queued in queue) - len(chosen),
         undrawn=len(only - drawn_streams(store, policy).keys()),
+        beside=sum(q.open and q.pair.pair_id in there and q.pair.pair_id not in only for q in queue),
         gains=gains,
         pushed=pushed,
     )
@@ -112,6 +129,13 @@ def _planned(store: Store, policy: Policy, settings: ReviewSettings) -> list[Que
     if not queue:
         raise MissingError(f"policy {policy.name!r} has no candidates yet", hint=f"uncited mine --policy {policy.name}")
     return queue
+
+
+def _drawn(store: Store, policy: Policy, settings: ReviewSettings) -> set[str]:
+    resolution = settings.resolution
+    audits = audits_by_group(store, policy, resolution=resolution)
+    samples = (*audits.values(), sample_of_all(store, policy, resolution=resolution))
+    return {pair.pair_id for sample in samples for pair in sample.pairs if pair.sampled}
 
 
 def within_budget(queue: Iterable[QueuedPair], overlap: Overlap, budget: int) -> list[QueuedPair]:
