@@ -476,7 +476,7 @@ def test_plan_and_certify_give_one_advice_about_an_audit_that_is_too_small(tmp_p
         policy = fill(store)
         draw_audit(store, policy, 60, group="negatives")
         answer(store, policy, sampled(store, policy)[:50])
-    waiting = "uncited review push --policy answers"
+    waiting = "uncited review next --audit --policy answers"
     for command in (("certify", *option), ("audit", "plan", *option)):
         assert waiting in run(*command, cwd=workspace).stderr
     refused = run("audit", "draw", *option, "--size", 40, "--group", "negatives", cwd=workspace, status=2)
