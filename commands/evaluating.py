@@ -21,6 +21,7 @@ RunsOption = Annotated[
     list[Path] | None,
     typer.Option("--runs", help="A run of the same recipe with another seed; may be given several times."),
 ]
+ByOption = Annotated[str, typer.Option(help="Kinds of query: length, source, or a field of the log's own.")]
 SeedOption = Annotated[int, typer.Option(help="Of the intervals.")]
 
 
@@ -37,7 +38,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="Claim gains of these metrics only; may be given several times.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Kinds of query: length, source, or a field of the log's own.")] = "length",
+    by: ByOption = "length",
     seed: SeedOption = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,
@@ -94,7 +95,7 @@ def gate(
     kind: KindOption = "bi-encoder",
     model: ModelOption = None,
     runs: RunsOption = None,
-    by: Annotated[str, typer.Option(help="Kinds of query: length, source, or a field of the log's own.")] = "length",
+    by: ByOption = "length",
     seed: SeedOption = 0,
     build_id: BuildOption = None,
     workspace: WorkspaceOption = HERE,

@@ -12,6 +12,7 @@ from commands.session import (
     JsonOption,
     PolicyOption,
     QuietOption,
+    Session,
     WorkspaceOption,
     opened,
 )
@@ -20,9 +21,12 @@ from store.errors import UsageError
 
 if TYPE_CHECKING:
     from printing import Output
+    from store.builds import Build
     from train.ablation import Ablation
     from train.experiments import Estimate, Gain, MeasuredOn
+    from train.held_out import HeldOut
     from train.learning_curve import LearningCurve
+    from train.rows import TrainingSplit
     from train.sweep import Sweep, Tried
     from train.sweep_file import Plan
 
@@ -57,10 +61,8 @@ def learning_curve(
     from printing import Output
     from train.experiment_plots import check_picture, draw_learning_curve
     from train.experiments import result_file, write_result
-    from train.held_out import read_held_out
     from train.learning_curve import learning_curve as trace
     from train.recipe import Recipe
-    from train.rows import read_training_split
 
     recipe = Recipe(
         kind=kind,
@@ -75,8 +77,7 @@ def learning_curve(
     wanted = _numbers(sizes)
     check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        chosen = session.build(policy, build_id)
-        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        chosen, split, test = _read(session, policy, build_id)
         folder = session.workspace.experiments
     out = Output(as_json=json, quiet=quiet)  # the database is closed: training takes long, and others may want it
     with out.progress() as bar:
@@ -84,7 +85,8 @@ def learning_curve(
     write_result(result_file(folder, "learning-curve", chosen.build_id), found)
     if not out.json(found):
         _print_curve(out, found)
-        out.next(f"uncited ablation --policy {policy}", f"uncited train --policy {policy}")
+        build = _same_build(build_id)
+        out.next(f"uncited ablation --policy {policy}{build}", f"uncited train --policy {policy}{build}")
     if plot:
         draw_learning_curve(found, plot)
 
@@ -114,9 +116,7 @@ def ablation(
     from train.arms import read_material
     from train.experiment_plots import check_picture, draw_ablation
     from train.experiments import result_file, write_result
-    from train.held_out import read_held_out
     from train.recipe import Recipe
-    from train.rows import read_training_split
 
     recipe = Recipe(
         kind=kind,
@@ -130,8 +130,7 @@ def ablation(
     )
     check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        chosen = session.build(policy, build_id)
-        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        chosen, split, test = _read(session, policy, build_id)
         material = read_material(session.store, chosen)
         folder = session.workspace.experiments
     out = Output(as_json=json, quiet=quiet)
@@ -150,7 +149,7 @@ def ablation(
     write_result(result_file(folder, "ablation", chosen.build_id), found)
     if not out.json(found):
         _print_ablation(out, found)
-        out.next(f"uncited train --policy {policy}")
+        out.next(f"uncited train --policy {policy}{_same_build(build_id)}")
     if plot:
         draw_ablation(found, plot)
 
@@ -172,16 +171,13 @@ def sweep(
     from printing import Output
     from train.experiment_plots import check_picture, draw_sweep
     from train.experiments import result_file, write_result
-    from train.held_out import read_held_out
-    from train.rows import read_training_split
     from train.sweep import sweep as try_all
     from train.sweep_file import read_plan
 
     wanted = read_plan(plan)
     check_picture(plot)
     with opened(workspace, as_json=json, quiet=quiet) as session:
-        chosen = session.build(policy, build_id)
-        split, test = read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+        chosen, split, test = _read(session, policy, build_id)
         folder = session.workspace.experiments
     out = Output(as_json=json, quiet=quiet)
     with out.progress() as bar:
@@ -189,10 +185,23 @@ def sweep(
     write_result(result_file(folder, "sweep", chosen.build_id), found)
     if not out.json(found):
         _print_sweep(out, found)
-        build = f" --build {chosen.build_id}" if build_id else ""
-        out.next(f"uncited train --policy {policy}{build} {_options_of_winner(wanted, found.tried[0])}")
+        out.next(f"uncited train --policy {policy}{_same_build(build_id)} {_options_of_winner(wanted, found.tried[0])}")
     if plot:
         draw_sweep(found, plot)
+
+
+def _read(session: Session, policy: str, build_id: str | None) -> "tuple[Build, TrainingSplit, HeldOut]":
+    """Return a build with what is trained on and what is tested on."""
+    from train.held_out import read_held_out
+    from train.rows import read_training_split
+
+    chosen = session.build(policy, build_id)
+    return chosen, read_training_split(session.store, chosen), read_held_out(session.store, chosen)
+
+
+def _same_build(build_id: str | None) -> str:
+    """Write the option that keeps the next command to a build that was named."""
+    return f" --build {build_id}" if build_id else ""
 
 
 def _options_of_winner(plan: "Plan", best: "Tried") -> str:

@@ -238,7 +238,8 @@ def test_a_learning_curve_is_typed_and_says_what_more_labels_would_buy(
         tastes(store, 16)
         built = build(store, POLICY, test_share=0.4).build
         total = read_training_split(store, built).triplets.num_rows
-    options = ["--sizes", "8", "--seeds", "2", "--base-model", minilm, "--workspace", str(workspace.root)]
+    options = ["--sizes", "8", "--seeds", "2", "--base-model", minilm, "--build", built.build_id]
+    options += ["--workspace", str(workspace.root)]
     done = CliRunner().invoke(app, ["learning-curve", "--policy", "answers", *options], catch_exceptions=False)
     assert done.exit_code == 0
     found = read_result(result_file(workspace.experiments, "learning-curve", built.build_id), LearningCurve)
@@ -257,7 +258,7 @@ def test_a_learning_curve_is_typed_and_says_what_more_labels_would_buy(
     assert f"From 8 triplets to {total}: {found.learnt.value:+.3f} (" in said
     assert "No power law is fitted, so nothing is said of more labels: 2 sizes are too few" in said
     assert f"{found.test.queries} test queries in {found.test.groups} groups; 100.0 % of the" in said
-    assert "Next: uncited ablation --policy answers" in done.stderr
+    assert f"uncited ablation --policy answers --build {built.build_id}" in " ".join(done.stderr.split())
 
     ahead = (Forecast(2 * total, Estimate(0.7, 0.65, 0.75), Gain(0.1, 0.05, 0.15, "gain")),)
     with_law = dataclasses.replace(found, law=PowerLaw(0.3, 2.0, 0.5), no_law="", forecasts=ahead)
