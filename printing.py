@@ -252,6 +252,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def three_digits(value: float) -> str:
+    """Write what was measured to three digits, and from 1,000 on to the last whole one: 0.0575, 12.5, 1,340."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 def dollars(cost_usd: float | None) -> str:
     """Write a cost as `$0.0123`, and as `cost unknown` where it is None."""
     return "cost unknown" if cost_usd is None else f"${cost_usd:.4f}"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from labeling.untrusted_text import one_line
-from printing import percent
+from printing import percent, three_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def _print_sizes(out: "Output", found: "Evaluation") -> None:
         against = metric.differences.get(base)
         change = (_signed(against.value), _interval(against)) if against else ("", "")
         values = (metric.values[base], metric.values[found.subject])
-        time = "" if size.search_ms is None else f"{size.search_ms:.3g}"
+        time = "" if size.search_ms is None else three_digits(size.search_ms)
         rows.append((size.dimensions, *values, *change, _bytes(size.index_bytes), time))
     columns = ("dimensions", "before", found.subject, "difference", "95 % interval", "index", "search ms")
     out.table("nDCG@10 with shorter embeddings, ranking the labelled chunks", columns, rows)
@@ -159,7 +159,7 @@ def _print_systems(out: "Output", found: "Evaluation") -> None:
     rows = []
     for system in found.systems:
         cost = system.cost
-        times = [("" if ms is None else f"{ms:.3g}") for ms in (cost.median_ms, cost.p95_ms)]
+        times = [("" if ms is None else three_digits(ms)) for ms in (cost.median_ms, cost.p95_ms)]
         size = "" if cost.index_bytes is None else _bytes(cost.index_bytes)
         rows.append((system.name, one_line(system.model, 60), *times, size, cost.device))
     out.table("One query at a time", ("system", "model", "median ms", "95th percentile ms", "index", "device"), rows)
@@ -169,4 +169,4 @@ def _bytes(size: int) -> str:
     """Write a number of bytes as `1.5 MB`."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(len(units) - 1, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**power:.3g} {units[power]}"
+    return f"{three_digits(size / 1000**power)} {units[power]}"

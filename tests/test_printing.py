@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from printing import Output
+from printing import Output, three_digits
 
 COUNTS = ("file", "format", "interactions", "known", "chunks", "retrievals", "rejected")
 IMPORTED = ("../logs/log.jsonl", "uncited", 36, 0, 96, 288, 0)
@@ -122,3 +122,13 @@ def test_the_workspace_goes_before_a_comment_and_into_every_command_that_takes_o
     out.next("uncited init w && uncited verify   # says what is damaged")
     said = "Next: uncited init w && uncited verify --workspace 'my logs'   # says what is damaged\n"
     assert screen.getvalue() == said
+
+
+def test_measured_numbers_have_three_digits_and_no_powers_of_ten() -> None:
+    assert [three_digits(n) for n in (0.05749, 12.54, 999.4, 999.7, 1340.2)] == [
+        "0.0575",
+        "12.5",
+        "999",
+        "1,000",
+        "1,340",
+    ]
