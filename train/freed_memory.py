@@ -16,8 +16,8 @@ def keeping_freed_memory() -> Iterator[None]:
     """Have the C library keep what is freed inside the block, and give it back at the end.
 
     A step of training on a CPU takes and frees gigabytes, the same ones as the step before. Left to itself glibc gives
-    large blocks back at once and takes them again page by page, which was a tenth of the time of training
-    (`bench/train.py`). Encoding alone gains nothing by it. Other C libraries are left as they are.
+    large blocks back at once and takes them again page by page. `python bench/train.py` shows what that costs: its
+    script leaves glibc to itself. Other C libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
