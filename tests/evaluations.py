@@ -66,7 +66,7 @@ def evaluation(
         build_id=build_id,
         policy="answers",
         subject="tuned",
-        systems=(System("base", base_model, **system), System("tuned", "run", **system)),  # type: ignore[arg-type]
+        systems=(System("base", base_model, **system), System("tuned", "run", **system)),
         labelled=measured,
         collection=ranking(found, before=0.4, highest=0.9),
         synthetic=None,

@@ -40,7 +40,7 @@ def some_pair(**known: object) -> PairToReview:
     """Make an unjudged pair; `known` is what the test is about."""
     values: dict[str, object] = {described.name: None for described in fields(PairToReview)}
     values |= {"pair_id": "pair_1", "anchor": "How do I dry a starter?", "chunk": "Drying. Spread it.", "kind": "text"}
-    return PairToReview(**(values | {"proposed": "negative", "sources": ("uncited",)} | known))  # type: ignore[arg-type]
+    return PairToReview(**(values | {"proposed": "negative", "sources": ("uncited",)} | known))
 
 
 @dataclass
@@ -132,7 +132,7 @@ def _note(browsing: Browsing, url: str, server: str) -> None:
 @pytest.fixture
 def browsing(signed_in: Browsing) -> Browsing:
     """The same browser for every test, as each wants to find it."""
-    signed_in.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    signed_in.page.set_viewport_size(WIDE)
     signed_in.asked_outside.clear()
     return signed_in
 

@@ -164,7 +164,7 @@ def test_names_of_labels_and_reviewers_and_the_order_of_answers_do_not_matter(
     renamed = dict(zip(["yes", "no", "unsure"], labels, strict=True))
     other = dict(zip("abcd", people, strict=True))
     changed = [(query, pair, other[who], renamed[label]) for query, pair, who, label in rows]
-    random.shuffle(changed)  # type: ignore[attr-defined]
+    random.shuffle(changed)
     assert _same(_values(_measure(rows)), _values(_measure(changed)))
 
 

@@ -13,7 +13,7 @@ from train.triplets import build
 
 
 def changed(found: BuildDiff) -> dict[str, str]:
-    return {one.change.pair_id: one.reason for one in found.pairs}  # type: ignore[union-attr]
+    return {one.change.pair_id: one.reason for one in found.pairs}
 
 
 def first_build(store: Store) -> Build:
@@ -29,7 +29,7 @@ def test_a_new_review_explains_the_pair_and_its_triplets(store: Store) -> None:
     found = diff(store, before, after)
     assert changed(found) == {pair(query, chunk): "new reviews"}
     (one,) = found.pairs
-    assert (one.change.then.role, one.change.now.role) == ("negative", "positive")  # type: ignore[union-attr]
+    assert (one.change.then.role, one.change.now.role) == ("negative", "positive")
     assert found.reasons["new reviews"][0] == 1
     assert {triplet.reason for triplet in found.triplets} <= {"new reviews", *found.reasons}
     assert found.reasons["new reviews"][2] >= 1, "the triplet with it as the negative is gone"

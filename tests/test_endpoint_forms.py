@@ -28,7 +28,7 @@ def picky(call: Call) -> Response:
 def judge(store: Store, url: str, **options: object) -> int:
     policy = put_pairs(store, anchors=2, chunks=6)
     settings = JudgeSettings(model=str(options.pop("model", "m")), base_url=url, concurrency=4)
-    return judge_candidates(store, policy, settings, {}, **options).judged  # type: ignore[arg-type]
+    return judge_candidates(store, policy, settings, {}, **options).judged
 
 
 def test_the_form_is_found_once_and_remembered_between_runs(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def parted(**parts: object) -> HeldOut:
     sources = {"q1": dict.fromkeys(qrels["q1"], "human"), "q2": dict.fromkeys(qrels["q2"], "judge")}
     test = held_out(qrels, dict.fromkeys(qrels["q1"], ""))
     told = {"kinds": {chunk: chunk[:4] for chunk in qrels["q1"]}, "sources": sources, **parts}
-    return test._replace(**told)  # type: ignore[arg-type]
+    return test._replace(**told)
 
 
 def test_each_part_is_measured_by_its_own_labels() -> None:

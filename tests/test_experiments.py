@@ -197,7 +197,7 @@ def test_a_split_is_known_by_its_rows_however_they_came_in_pieces() -> None:
 
 def curve(split: TrainingSplit, test: HeldOut, minilm: str, folder: Path, **more: object) -> LearningCurve:
     recipe = Recipe(base_model=minilm, batch_size=8, learning_rate=1e-4)
-    return learning_curve(split, test, recipe, folder=folder, **{"seeds": 1, **more})  # type: ignore[arg-type]
+    return learning_curve(split, test, recipe, folder=folder, **{"seeds": 1, **more})
 
 
 def test_a_curve_is_measured_kept_and_not_measured_again(

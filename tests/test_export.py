@@ -63,8 +63,8 @@ def test_grouped_has_each_text_of_a_query_once(store: Store, tmp_path: Path) -> 
     number = {question(i): i for i in range(6)}
     for row in rows:
         i = number[str(row["anchor"])]
-        assert sorted(row["pos"]) == [distinct(f"good{k}of", i) for k in range(2)]  # type: ignore[call-overload]
-        assert sorted(row["neg"]) == [distinct(f"bad{k}of", i) for k in range(3)]  # type: ignore[call-overload]
+        assert sorted(row["pos"]) == [distinct(f"good{k}of", i) for k in range(2)]
+        assert sorted(row["neg"]) == [distinct(f"bad{k}of", i) for k in range(3)]
 
 
 def test_the_manifest_says_whose_labels_these_are(store: Store, tmp_path: Path) -> None:
@@ -101,15 +101,15 @@ def test_the_manifest_says_what_was_proved_of_the_judges_labels_in_each_split(
     made = build(store, audited, judge_labels=True)
     body = export(store, made.build, tmp_path / "out").body
     assert json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")) == body
-    (told,) = body["certificates"]  # type: ignore[misc]
+    (told,) = body["certificates"]
     stated = ("certificate_id", "policy_name", "group", "bound", "max_error", "confidence", "population", "sampled")
     found, sample = group.finding, group.finding.sample
     expected = (group.certificate_id, "answers", "negatives", found.bound, 0.05, 0.95, sample.population)
     assert tuple(told[name] for name in stated) == (*expected, sample.sampled)
-    assert told["evidence"]["judges"] == {body["judges"][0]["judge_id"]: sample.population}  # type: ignore[index]
+    assert told["evidence"]["judges"] == {body["judges"][0]["judge_id"]: sample.population}
     names = ("split", "label", "role", "source")
     labels = Counter(tuple(row[n] for n in names) for row in build_labels(store, made.build.build_id).to_pylist())
-    counted = {tuple(row[n] for n in names): row["pairs"] for row in body["labels"]}  # type: ignore[attr-defined]
+    counted = {tuple(row[n] for n in names): row["pairs"] for row in body["labels"]}
     assert counted == labels
     assert {split for split, _, _, source in counted if source == "judge"} == {"train", "test"}
     assert sum(n for (*_, source), n in counted.items() if source == "judge") == made.counts["judge_negatives"]
@@ -217,7 +217,7 @@ def test_a_split_without_triplets_has_no_file(store: Store, tmp_path: Path) -> N
     result = build(store, fill(store, 5), test_share=0)
     manifest = export(store, result.build, tmp_path / "out")
     assert set(read(tmp_path / "out")) == {"manifest.json", "train.jsonl"}
-    assert set(manifest.body["files"]) == {"train.jsonl"}  # type: ignore[call-overload]
+    assert set(manifest.body["files"]) == {"train.jsonl"}
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
@@ -235,7 +235,7 @@ def test_any_text_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
         expected.append(row)
     made = build(store, policy, test_share=0).build
     for format in ("triplet", "csv", "parquet", "msmarco"):
-        export(store, made, tmp_path / format, format=format)  # type: ignore[arg-type]
+        export(store, made, tmp_path / format, format=format)
     rows = [dict(zip(("anchor", "positive", "negative"), row, strict=True)) for row in sorted(expected)]
     written = (tmp_path / "triplet" / "train.jsonl").read_bytes().decode().split("\n")[:-1]
     assert sorted(written) == sorted(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -288,7 +288,7 @@ def test_datasets_loads_lines_as_they_are(store: Store, tmp_path: Path, monkeypa
     made = build(store, fill(store, 6)).build
     for format, columns in (("triplet", ["anchor", "positive", "negative"]), ("grouped", ["anchor", "pos", "neg"])):
         out = tmp_path / format
-        export(store, made, out, format=format)  # type: ignore[arg-type]
+        export(store, made, out, format=format)
         files = {split: str(out / f"{split}.jsonl") for split in ("train", "test")}
         loaded = load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))
         assert loaded["train"].column_names == columns

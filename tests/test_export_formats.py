@@ -225,7 +225,7 @@ def test_the_lines_of_the_docs_load_what_is_exported(
     assert [name for name, _ in shown] == ["triplet", "msmarco", "csv", "datasets"]
     expected = build_triplets(store, made.build_id, "train").select(["anchor", "positive", "negative"]).to_pylist()
     for name, statement in shown:
-        export(store, made, tmp_path / "out", format=name)  # type: ignore[arg-type]
+        export(store, made, tmp_path / "out", format=name)
         loaded: dict = {}
         exec(f"{code[1].splitlines()[0]}\n{statement}", loaded)
         assert loaded["dataset"]["train"].to_list() == expected, name
@@ -239,7 +239,7 @@ def test_tevatron_2_finds_the_documents_of_each_query_by_the_steps_of_its_train_
     from datasets import load_dataset
 
     for format in ("tevatron", "grouped"):
-        export(*graded, tmp_path / format, format=format)  # type: ignore[arg-type]
+        export(*graded, tmp_path / format, format=format)
     grouped = {row["anchor"]: row for row in lines(tmp_path / "grouped" / "train.jsonl")}
     train, corpus = (
         load_dataset(
@@ -357,7 +357,7 @@ def test_their_own_loaders_read_what_is_exported(
     of_texts = ("beir", "llamaindex", "tevatron-passages", "msmarco", "cohere", "grouped")
     for format in (*of_texts, "flagembedding", "pylate", "colbert"):
         scores = "labels" if format in ("flagembedding", "pylate", "colbert") else None
-        export(store, made, tmp_path / format, format=format, scores=scores)  # type: ignore[arg-type]
+        export(store, made, tmp_path / format, format=format, scores=scores)
     grouped = {row["anchor"]: row for row in lines(tmp_path / "grouped" / "train.jsonl")}
     _beir(loaders, tmp_path / "beir", grouped)
     _flagembedding(loaders, tmp_path / "flagembedding", grouped)

@@ -20,7 +20,7 @@ def _lists(store: Store, source: str) -> dict[object, list[tuple[object, object,
         " JOIN imports USING (import_id) WHERE format = ? AND i.source IS DISTINCT FROM 'grades' GROUP BY ALL",
         [source],
     )
-    return {row["query_id"]: row["chunks"] for row in rows}  # type: ignore[misc]
+    return {row["query_id"]: row["chunks"] for row in rows}
 
 
 def test_a_trec_run_with_qrels_says_what_the_native_log_says(store: Store, real_logs: Path, tmp_path: Path) -> None:

@@ -410,7 +410,7 @@ def test_parts_of_a_downloaded_langfuse_trace_that_are_no_objects_are_rejected_w
     (imported,) = import_files(store, [file], skip_invalid=True).files
     assert (imported.interactions, imported.rejected) == (1, 4)
     assert [signal["signal"] for signal in stored(store)[0]["signals"]] == ["helpful"]
-    rejected = [json.loads(line) for line in imported.rejects.read_text("utf-8").splitlines()]  # type: ignore[union-attr]
+    rejected = [json.loads(line) for line in imported.rejects.read_text("utf-8").splitlines()]
     assert {line["errors"][0]: line["raw"] for line in rejected} == {
         "observations[0] is not a JSON object": '"search"',
         "observations[4] is not a JSON object": "null",

@@ -46,7 +46,7 @@ def judged(store: Store, answer: Answer) -> dict[str, Judged]:
     rows = store.rows(
         "SELECT text, label, error, quote_found FROM judgments JOIN pairs USING (pair_id) JOIN chunks USING (chunk_id)"
     )
-    found = {BY_TEXT[str(r["text"])].name: Judged(r["label"], r["error"], r["quote_found"]) for r in rows}  # type: ignore[arg-type]
+    found = {BY_TEXT[str(r["text"])].name: Judged(r["label"], r["error"], r["quote_found"]) for r in rows}
     assert len(found) == len(CHUNKS) == 30
     return found
 

@@ -37,7 +37,7 @@ def judge(store: Store, policy: Policy, url: str, **options: object) -> StageRes
         max_tokens=int(str(options.pop("max_tokens", 400))),
     )
     prices = options.pop("prices", {})
-    return judge_candidates(store, policy, settings, prices, **options).stages[0]  # type: ignore[arg-type]
+    return judge_candidates(store, policy, settings, prices, **options).stages[0]
 
 
 def rows(store: Store) -> list[dict[str, object]]:

@@ -95,7 +95,7 @@ def _judgment(**fields: object) -> Judgment:
     from datetime import UTC, datetime
 
     base = {"pair_id": "p", "labelling_fingerprint": "f", "judge_id": "j", "prompt_id": "q"}
-    return Judgment(**base, judged_at=datetime.now(UTC), **fields)  # type: ignore[arg-type]
+    return Judgment(**base, judged_at=datetime.now(UTC), **fields)
 
 
 def test_a_budget_without_a_price_is_refused_and_the_table_named(store: Store) -> None:
@@ -120,7 +120,7 @@ def test_a_budget_covers_all_stages_together(store: Store) -> None:
 
 def estimate(store: Store, policy: Policy, given: JudgeSettings, **options: object) -> list[StageEstimate]:
     prices = {"m": PRICE, "b": PRICE, "luna": PRICE}
-    return estimate_run(store, policy, given, prices, **options)  # type: ignore[arg-type]
+    return estimate_run(store, policy, given, prices, **options)
 
 
 def test_a_dry_run_counts_and_prices_and_sends_and_stores_nothing(store: Store) -> None:

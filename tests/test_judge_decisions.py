@@ -15,7 +15,7 @@ from tests.judging import put_pairs
 def decide(store: Store, policy: Policy, url: str, **options: object) -> StageResult:
     settings = JudgeSettings(kind="decisions", model="gpt-6-luna", base_url=url, concurrency=4)
     prices = {"gpt-6-luna": Price(input=0.1, output=0.4, cached=0.01)}
-    return judge_candidates(store, policy, settings, prices, **options).stages[0]  # type: ignore[arg-type]
+    return judge_candidates(store, policy, settings, prices, **options).stages[0]
 
 
 def rows(store: Store) -> dict[str, dict[str, object]]:

@@ -21,7 +21,7 @@ CHUNKS = [f"chunk {n}: turn the knob" for n in range(8)]
 
 
 def cascade(store: Store, policy: Policy, *stages: dict[str, object], **options: object) -> JudgeResult:
-    return judge_candidates(store, policy, JudgeSettings(stages=stages), {}, **options)  # type: ignore[arg-type]
+    return judge_candidates(store, policy, JudgeSettings(stages=stages), {}, **options)
 
 
 def by_number(labels: dict[int, Response]) -> Answer:

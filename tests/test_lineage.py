@@ -265,7 +265,7 @@ def test_a_grouped_row_leads_to_all_of_its_triplets(shop: Shop) -> None:
 )
 def test_rows_of_other_formats_lead_to_what_they_hold(shop: Shop, format: str, file: str, triplets: int) -> None:
     with open_workspace(shop.root).open() as store:
-        export(store, shop.build, shop.root / format, format=format)  # type: ignore[arg-type]
+        export(store, shop.build, shop.root / format, format=format)
     found = trace(shop, f"{format}/{file}:2")
     assert bool(found.triplets) == bool(triplets)
     assert found.pairs

@@ -401,7 +401,7 @@ def test_without_traffic_the_next_command_is_named(store: Store) -> None:
 
 @pytest.mark.parametrize(("per", "name"), [("day", "2026-11-04"), ("week", "2026-11-02"), ("month", "2026-11-01")])
 def test_a_period_is_named_by_its_first_day(per: str, name: str) -> None:
-    assert period_of(datetime(2026, 11, 4, 23, 59, tzinfo=UTC), per) == name  # type: ignore[arg-type]
+    assert period_of(datetime(2026, 11, 4, 23, 59, tzinfo=UTC), per) == name
 
 
 @pytest.mark.parametrize("ending", [".png", ".svg"])

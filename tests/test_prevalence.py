@@ -74,7 +74,7 @@ def pairs(*, answered: bool = True) -> list[AuditedPair]:
         reviewed = drawn and (answered or i > 0)
         group = "promoted" if relevant else "negatives"
         role = ("positive" if relevant else "negative") if reviewed else None
-        found.append(AuditedPair(f"pair_{i}", group, "judge", None, 0.0, drawn, reviewed, reviewed, role))  # type: ignore[arg-type]
+        found.append(AuditedPair(f"pair_{i}", group, "judge", None, 0.0, drawn, reviewed, reviewed, role))
     return found
 
 
@@ -97,7 +97,7 @@ def test_how_often_the_judge_is_wrong_is_estimated_too_and_better_where_it_knows
         role = "negative" if rng.random() < sure else "positive"
         drawn = i % 5 == 0
         said = role if drawn else None
-        judged.append(AuditedPair(f"pair_{i}", "negatives", "judge", sure, 0.0, drawn, drawn, drawn, said))  # type: ignore[arg-type]
+        judged.append(AuditedPair(f"pair_{i}", "negatives", "judge", sure, 0.0, drawn, drawn, drawn, said))
     found = prevalence(Audit("audit", THRESHOLDS, tuple(judged), ()), confidence=0.95)
     assert found is not None
     plain, assisted, _ = found.wrong

@@ -40,7 +40,7 @@ def policy(store: Store) -> Policy:
 
 def propagated(store: Store, policy: Policy, propagate: Propagate, **rule: str) -> dict[str, tuple[str, str, float]]:
     """Map chunks to the label that was lent to them, the pair that it is from and the similarity."""
-    rows = labelled_candidates(store, policy, propagate=propagate, **rule).to_pylist()  # type: ignore[arg-type]
+    rows = labelled_candidates(store, policy, propagate=propagate, **rule).to_pylist()
     return {
         row["chunk"]: (row["label"], row["propagated_from"], row["similarity"])
         for row in rows

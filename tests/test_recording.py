@@ -101,7 +101,7 @@ def test_a_change_of_roles_alone_leaves_a_recording_usable(store: Store, file: P
 @pytest.mark.parametrize("part", ["system", "user", "reference", "block", "label", "example"])
 def test_every_text_of_the_prompt_is_in_its_fingerprint(part: str) -> None:
     changed = PROMPT.copy()
-    changed[part] += " "  # type: ignore[literal-required]
+    changed[part] += " "
     assert prompt_fingerprint(changed, POLICY) != prompt_fingerprint(PROMPT, POLICY)
 
 

@@ -166,7 +166,7 @@ class Opened(NamedTuple):
 
 
 def opened(browser: "Browser", file: Path, width: int, **known: object) -> Opened:
-    page = browser.new_page(viewport={"width": width, "height": 900}, **known)  # type: ignore[arg-type]
+    page = browser.new_page(viewport={"width": width, "height": 900}, **known)
     found = Opened(page, [], [])
     page.on("console", lambda message: found.said.append(message.text))
     page.on("pageerror", lambda error: found.said.append(str(error)))
@@ -201,7 +201,7 @@ class TestInABrowser:
             assert visible.get_attribute("role") == "img"
             assert visible.get_attribute("aria-label")
             assert visible.locator("text").count() > 1, "text stays text"
-            assert visible.bounding_box()["height"] > 100  # type: ignore[index]
+            assert visible.bounding_box()["height"] > 100
         assert found.page.evaluate("document.documentElement.scrollWidth") <= width
         assert found.page.evaluate(OUTSIDE) == []
         assert found.page.evaluate(CUT_OFF) == []
@@ -243,7 +243,7 @@ class TestInABrowser:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_paper_shows_all_of_it_dark_on_light(self, reported: Reported, browser: "Browser", scheme: str) -> None:
         page = opened(browser, reported.page, 680, color_scheme=scheme).page  # A4 less its margins
-        page.emulate_media(media="print", color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(media="print", color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= 680
         everything = OUTSIDE.replace("!e.closest('.scroll') && ", "")
         assert page.evaluate(everything) == []
@@ -462,7 +462,7 @@ def test_the_headline_says_the_outcome_and_its_certainty(
     reported: Reported, minilm: str, tmp_path: Path, found: object, verdict: str, said: str
 ) -> None:
     shutil.copy(reported.run / "run.json", tmp_path)
-    told = evaluation(reported.build_id, minilm, found=found)  # type: ignore[arg-type]
+    told = evaluation(reported.build_id, minilm, found=found)
     write_evaluation(evaluation_file(tmp_path, reported.build_id), told)
     with reported.workspace.open() as store:
         done = outcome(gather(store, tmp_path, tmp_path, resolution="majority"))

@@ -270,7 +270,7 @@ class TestLayout:
         seen = []
         for stream, known in (("audit", judged), ("targeted", {})):
             one = replace(policy, name=f"{policy.name}-{stream}")
-            browsing.open(put(client, one, [some_pair(**known)], stream=stream))  # type: ignore[arg-type]
+            browsing.open(put(client, one, [some_pair(**known)], stream=stream))
             assert browsing.chosen() == []
             seen.append(browsing.page.locator(".record").inner_html().replace(one.name, ""))
             assert browsing.page.locator(".record mark").count() == 0

@@ -74,7 +74,7 @@ class Page(HTMLParser):
     def handle_comment(self, data: str) -> None:
         raise AssertionError(f"a comment: {data}")
 
-    handle_decl = handle_pi = unknown_decl = handle_comment  # type: ignore[assignment]
+    handle_decl = handle_pi = unknown_decl = handle_comment
 
 
 def as_stored(text: str) -> str:
@@ -83,7 +83,7 @@ def as_stored(text: str) -> str:
 
 def made(pair: PairToReview, **options: object) -> Json:
     asked: dict[str, object] = {"order": 1, "stream": "targeted", "label_question_id": "q"}
-    return record(pair, **(asked | options))  # type: ignore[arg-type]
+    return record(pair, **(asked | options))
 
 
 class TestHtml:

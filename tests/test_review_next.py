@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def value(
     pairs: list[PairToReview], place: int, known: Mapping[str, Known] | None = None, **more: object
 ) -> ReviewValue:
-    return values_of(POLICY, pairs, known or {}, {}, **more)[pairs[place].pair_id]  # type: ignore[arg-type]
+    return values_of(POLICY, pairs, known or {}, {}, **more)[pairs[place].pair_id]
 
 
 def said(label: str | None, *, blind: bool = False, propagated: bool = False) -> Known:

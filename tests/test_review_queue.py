@@ -313,7 +313,7 @@ def answer(
                 stream=stream,
                 reviewed_at=datetime.now(UTC),
                 origin="test",
-                **review,  # type: ignore[arg-type]
+                **review,
             )
         ],
     )

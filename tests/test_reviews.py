@@ -35,7 +35,7 @@ def current(store: Store, question: str) -> dict[tuple[str, str], str | None]:
     rows = store.rows(
         "SELECT pair_id, reviewer, label FROM current_reviews WHERE labelling_fingerprint = ?", [question]
     )
-    return {(str(r["pair_id"]), str(r["reviewer"])): r["label"] for r in rows}  # type: ignore[misc]
+    return {(str(r["pair_id"]), str(r["reviewer"])): r["label"] for r in rows}
 
 
 def carry(store: Store, labels: dict[str, str], old: str = "old", new: str = "new") -> int:

@@ -75,9 +75,9 @@ def share_named(worlds: int, kind: dict[str, float], *, sway: bool) -> float:
     for seed in range(worlds):
         rng = np.random.default_rng(seed)
         if sway:
-            found = swayed(answers_about_suggestions(rng, **kind), rng=rng, alpha=ALPHA)  # type: ignore[arg-type]
+            found = swayed(answers_about_suggestions(rng, **kind), rng=rng, alpha=ALPHA)
         else:
-            found = far_from_others(votes_of(rng, **kind), rng=rng, alpha=ALPHA)  # type: ignore[arg-type]
+            found = far_from_others(votes_of(rng, **kind), rng=rng, alpha=ALPHA)
         named += any(compared.claimed for compared in found)
     return named / worlds
 

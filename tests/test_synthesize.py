@@ -90,7 +90,7 @@ def run(
         prices or {},
         retrieve=retriever(store, policy, dense=MineSettings(model=model) if model else None),
         budget_usd=budget,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -143,7 +143,7 @@ def test_no_two_purposes_share_a_question_or_a_chunk(store: Store) -> None:
 
     with serving(repeating) as stub:
         for purpose in ("evaluation", "few-shot", "training"):
-            run(store, policy, stub, purpose, count=6)  # type: ignore[arg-type]
+            run(store, policy, stub, purpose, count=6)
     rows = accepted(store)
     assert Counter(row["purpose"] for row in rows) == {"evaluation": 6, "few-shot": 6, "training": 6}
     assert len({row["text"] for row in rows}) == 18
@@ -477,7 +477,7 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run_and_pays_littl
         for _ in range(3):
             before = len(stub.calls)
             process = start(databases[1], stub)
-            wait_until(lambda before=before: len(stub.calls) >= before + rng.randint(5, 25))  # type: ignore[misc]
+            wait_until(lambda before=before: len(stub.calls) >= before + rng.randint(5, 25))
             process.send_signal(rng.choice([signal.SIGKILL, signal.SIGINT]))
             process.communicate(timeout=60)
             killed_at = time.monotonic()

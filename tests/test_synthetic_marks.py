@@ -87,7 +87,7 @@ def test_a_document_does_not_draw_training_questions_into_the_test(store: Store,
     for number, purpose in ((100, "evaluation"), (200, "training")):
         text = distinct("written", number)
         labelled_store.log(store, f"of one document {number}", [text], documents={text: "manual"})
-        write_and_review(store, policy, number, purpose)  # type: ignore[arg-type]
+        write_and_review(store, policy, number, purpose)
     made = build(store, policy)
     found = splits(store, made.build.build_id)
     assert (found[question(100)], found[question(200)]) == ("test", "train")

@@ -116,7 +116,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @contextlib.contextmanager
 def _terminal(workspace: Workspace, *words: str, **options: int | str) -> Iterator[Terminal]:
-    terminal = Terminal(workspace.root, *words, **options)  # type: ignore[arg-type]
+    terminal = Terminal(workspace.root, *words, **options)
     try:
         yield terminal
     finally:
@@ -162,7 +162,7 @@ def test_answers_are_stored_one_by_one_with_time_reviewer_and_stream(workspace: 
     ]
     assert {(r["reviewer"], r["stream"], r["origin"]) for r in found} == {("ann", "targeted", "terminal")}
     times = [r["reviewed_at"] for r in found]
-    assert before <= times[0] < times[1] < times[2] <= datetime.now(UTC)  # type: ignore[operator]
+    assert before <= times[0] < times[1] < times[2] <= datetime.now(UTC)
 
 
 def test_a_second_session_goes_on_where_the_first_ended(workspace: Workspace) -> None:

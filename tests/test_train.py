@@ -54,8 +54,8 @@ def weights(result: TrainResult) -> str:
 def short_run(out: Path, minilm: str, **changes: object) -> TrainResult:
     progress = changes.pop("progress", silent)
     settings: dict[str, object] = {"batch_size": 4, "learning_rate": 1e-4, **changes}
-    recipe = Recipe(base_model=minilm, **settings)  # type: ignore[arg-type]
-    return trainer.train(SPLIT, recipe, out=out, progress=progress)  # type: ignore[arg-type]
+    recipe = Recipe(base_model=minilm, **settings)
+    return trainer.train(SPLIT, recipe, out=out, progress=progress)
 
 
 def test_a_run_is_recorded_repeatable_and_not_repeated(
@@ -271,7 +271,7 @@ def test_sentence_transformers_trains_on_an_export_without_a_line_of_conversion(
     built = build(store, fill(store, 6)).build
     model = SentenceTransformer(minilm, device="cpu")
     for kind, format, file in (("json", "triplet", "train.jsonl"), ("parquet", "parquet", "train.parquet")):
-        export(store, built, tmp_path / format, format=format)  # type: ignore[arg-type]
+        export(store, built, tmp_path / format, format=format)
         data = load_dataset(kind, data_files=str(tmp_path / format / file), cache_dir=str(tmp_path / "cache"))
         arguments = SentenceTransformerTrainingArguments(
             output_dir=str(tmp_path / kind),

@@ -223,7 +223,7 @@ def tracer_to(file: Path, **options: Any) -> "Tracer":  # noqa: ANN401
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-    class Drawn(IdGenerator):  # type: ignore[misc]
+    class Drawn(IdGenerator):
         chance = random.Random(0)
 
         def generate_span_id(self) -> int:
@@ -366,7 +366,7 @@ def test_a_span_whose_id_cannot_be_read_disturbs_nobody_when_it_begins_and_when_
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-    class Odd(RandomIdGenerator):  # type: ignore[misc]
+    class Odd(RandomIdGenerator):
         def generate_span_id(self) -> float:
             return 1.5
 

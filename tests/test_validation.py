@@ -74,7 +74,7 @@ def test_few_queries_choose_by_their_loss_and_patience_ends_a_run_that_gets_wors
 )
 def test_a_share_or_patience_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        Recipe(**wrong).complete()  # type: ignore[arg-type]
+        Recipe(**wrong).complete()
 
 
 class Interrupting:

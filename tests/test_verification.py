@@ -218,7 +218,7 @@ def test_labels_worked_out_in_python_are_those_of_the_views(said: list[tuple[str
             reviewer=reviewer,
             status="submitted" if label else "discarded",
             label=label,
-            stream=stream,  # type: ignore[arg-type]
+            stream=stream,
             reviewed_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute),
             origin="test",
         )
@@ -229,7 +229,7 @@ def test_labels_worked_out_in_python_are_those_of_the_views(said: list[tuple[str
         add_reviews(store, reviews)
         rows = store.rows("SELECT review_id, reviewer, label, stream, reviewed_at, recorded_at FROM reviews")
         view = store.rows("SELECT majority, strict, adjudicated FROM human_labels")
-    settled = settle([Answer(**row) for row in rows])  # type: ignore[arg-type]
+    settled = settle([Answer(**row) for row in rows])
     assert [settled._asdict()] == (view or [settled._asdict()])
     assert bool(view) == bool(reviews)
 
