@@ -52,10 +52,10 @@ class World:
         first = self.place.max() + 1
         self.place[self.rng.choice(free, min(size, len(free)), replace=False)] = first + np.arange(min(size, len(free)))
 
-    def answer_audit(self, share: float, *, easy_first: bool = True) -> None:
-        """People answer that share of the sample; by default they leave the errors of the judge, being hard, open."""
+    def answer_audit(self, share: float) -> None:
+        """People answer that share of the sample; the errors of the judge, being hard, they leave open."""
         open_pairs = np.flatnonzero(self.sampled & ~self.reviewed)
-        order = np.argsort(self.wrong[open_pairs] + self.rng.random(len(open_pairs)) * (0.9 if easy_first else 99))
+        order = np.argsort(self.wrong[open_pairs] + self.rng.random(len(open_pairs)) * 0.9)
         chosen = open_pairs[order[: round(share * len(open_pairs))]]
         self.reviewed[chosen] = self.blind[chosen] = True
 
