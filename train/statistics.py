@@ -55,11 +55,11 @@ class Difference(NamedTuple):
         return "gain" if self.low > 0 else "loss"
 
 
-def clopper_pearson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Share:
+def clopper_pearson(successes: int, trials: int) -> Share:
     """Return a share with its exact two-sided binomial interval (Clopper and Pearson 1934, Biometrika 26).
 
-    The interval covers the true share at least as often as `confidence` says, at any sample size; it holds for trials
-    that were drawn at random and independently. Without trials it is all of [0, 1].
+    The interval covers the true share in at least 95 of 100 samples, whatever their size; it holds for trials that were
+    drawn at random and independently. Without trials it is all of [0, 1].
 
     Raises:
         ValueError: more successes than trials, or a negative count.
@@ -68,7 +68,7 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float = CONFIDEN
 
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
     high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
     return Share(successes / trials if trials else math.nan, low, high, successes, trials)
