@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import duckdb
+
 from store.database import Store, is_damage
 from store.progress import Progress, silent
 from store.verification.evidence_hashes import check_builds_content, check_evidence, check_imports
@@ -65,7 +67,7 @@ def _check_storage(store: Store, progress: Progress) -> Iterator[Checked]:
     for table in sorted(tables):
         try:
             store.rows(f"SELECT bit_xor(hash({table})) AS digest FROM {table}")
-        except Exception as error:
+        except duckdb.Error as error:
             if not is_damage(error):
                 raise
             problem = Problem(table, "a block of the file", "cannot be read", "the bytes that were written", str(error))

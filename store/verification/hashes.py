@@ -126,19 +126,12 @@ def _told(signal: Row, name: str) -> list[object]:
     return [*said, signal["source"]] if signal["source"] else said
 
 
-def check_rows(
-    store: Store,
-    table: str,
-    sql: str,
-    named: Callable[[Row], str | None],
-    progress: Progress,
-    parameters: Mapping[str, object] | None = None,
-) -> Checked:
+def check_rows(store: Store, table: str, sql: str, named: Callable[[Row], str | None], progress: Progress) -> Checked:
     """Check the rows that a query yields, each with an `id`, by working out their names; None: it cannot be known."""
     wrong: list[tuple[object, str]] = []
     unknown = 0
     progress.start(f"Checking {table}", store.count(f"SELECT count(*) FROM {table}"))
-    for batch in store.batches(sql, parameters or {}, rows=_ROWS):
+    for batch in store.batches(sql, rows=_ROWS):
         for row in batch.to_pylist():
             expected = named(row)
             unknown += expected is None
