@@ -1,7 +1,6 @@
 """Two retrievers in one chain: what their answers are worth, by Ragas, with a scripted model behind a real socket."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -47,11 +46,6 @@ from train.answers.ragas_metrics import METRICS, check_ragas, metrics_named, sta
 from train.held_out import read_held_out
 
 Serving = Callable[[Answer | Sequence[Response]], Stub]
-
-needs_ragas = pytest.mark.skipif(
-    importlib.util.find_spec("ragas") is None, reason='Ragas is not installed: pip install "uncited[answers]"'
-)
-
 
 # The chain
 
@@ -219,7 +213,6 @@ def asking(store: Store, tmp_path: Path) -> Callable[[Stub], Asking]:
     return lambda stub: Asking(store, stub.url, tmp_path / "replies.jsonl")
 
 
-@needs_ragas
 def test_each_metric_is_what_ragas_makes_of_the_replies(asking: Callable[[Stub], Asking], judge_stub: Serving) -> None:
     """The base answers with a rumour that is in its passages, the tuned model with the fact."""
     (found,) = asking(judge_stub(answer)).measure([question("TownA")])
@@ -238,7 +231,6 @@ def test_each_metric_is_what_ragas_makes_of_the_replies(asking: Callable[[Stub],
         assert found.values[TUNED][name] == pytest.approx(tuned, abs=1e-6), name
 
 
-@needs_ragas
 def test_relevancy_compares_three_questions_that_the_answer_suggests(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -256,7 +248,6 @@ def test_relevancy_compares_three_questions_that_the_answer_suggests(
     assert len(stub.calls) == 4, "what both retrieve is answered and measured once"
 
 
-@needs_ragas
 def test_without_a_reference_only_what_needs_none_is_measured(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -269,7 +260,6 @@ def test_without_a_reference_only_what_needs_none_is_measured(
     assert found.failures == {}
 
 
-@needs_ragas
 def test_no_answer_is_paid_for_where_only_a_missing_reference_could_tell_its_worth(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -279,7 +269,6 @@ def test_no_answer_is_paid_for_where_only_a_missing_reference_could_tell_its_wor
     assert set(found.values[TUNED].values()) == {None}
 
 
-@needs_ragas
 def test_an_answer_with_half_a_surrogate_pair_is_measured(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -290,7 +279,6 @@ def test_an_answer_with_half_a_surrogate_pair_is_measured(
     assert found.values[TUNED]["faithfulness"] == 0.5
 
 
-@needs_ragas
 def test_a_second_run_asks_nothing_and_an_estimate_knows_it(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -307,7 +295,6 @@ def test_a_second_run_asks_nothing_and_an_estimate_knows_it(
     assert (after.requests, after.known) == (0, calls)
 
 
-@needs_ragas
 def test_replies_that_ragas_cannot_read_are_counted_and_never_a_value(
     asking: Callable[[Stub], Asking], judge_stub: Serving, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,7 +304,6 @@ def test_replies_that_ragas_cannot_read_are_counted_and_never_a_value(
     assert capfd.readouterr() == ("", "")
 
 
-@needs_ragas
 def test_replies_of_an_odd_shape_are_no_values(asking: Callable[[Stub], Asking], judge_stub: Serving) -> None:
     """Verdicts that differ in number from passage to passage."""
 
@@ -333,7 +319,6 @@ def test_replies_of_an_odd_shape_are_no_values(asking: Callable[[Stub], Asking],
     assert found.failures == {"malformed": 2}
 
 
-@needs_ragas
 def test_where_no_answer_comes_the_passages_are_measured_all_the_same(
     asking: Callable[[Stub], Asking], judge_stub: Serving
 ) -> None:
@@ -346,7 +331,6 @@ def test_where_no_answer_comes_the_passages_are_measured_all_the_same(
     assert found.failures == {"refusal": 2}
 
 
-@needs_ragas
 def test_nothing_is_reported_to_anybody(
     asking: Callable[[Stub], Asking], judge_stub: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,7 +404,6 @@ def settings(workspace: Path, url: str, *, price: float = 1.0) -> None:
     (workspace / "uncited.toml").write_text(f'{asked}[prices."m"]\ninput = {price}\noutput = {price}\n')
 
 
-@needs_ragas
 def test_a_retriever_that_finds_the_facts_gains_and_the_run_keeps_it(workspace: Path, judge_stub: Serving) -> None:
     stub = judge_stub(answer)
     settings(workspace, stub.url)
@@ -458,7 +441,6 @@ def test_a_retriever_that_finds_the_facts_gains_and_the_run_keeps_it(workspace: 
     assert '<figure id="figure-answers">' in page
 
 
-@needs_ragas
 def test_a_spent_budget_ends_with_status_6_and_the_same_command_goes_on(workspace: Path, judge_stub: Serving) -> None:
     stub = judge_stub(answer)
     settings(workspace, stub.url, price=10.0)
@@ -473,7 +455,6 @@ def test_a_spent_budget_ends_with_status_6_and_the_same_command_goes_on(workspac
     assert found["bill"]["requests"] == len(stub.calls) - paid
 
 
-@needs_ragas
 def test_errors_say_what_to_do(workspace: Path, made: Path, judge_stub: Serving, tmp_path: Path) -> None:
     words = ("answers", "--policy", "answers", "-w", workspace)
     assert "no model to ask" in invoke(*words, status=2)[1]

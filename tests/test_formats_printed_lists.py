@@ -1,7 +1,6 @@
 """Lists in the cells of CSV files as Python prints them: of pandas, of Ragas, and what only looks like one."""
 
 import csv
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +170,6 @@ def _check_samples(store: Store, file: Path) -> None:
     assert first["extra"]["reference"] == "[About 100 days]"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ragas") is None, reason="Ragas is not installed")
 def test_csv_that_ragas_wrote_is_known_and_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGAS_DO_NOT_TRACK", "true")
     from ragas.dataset_schema import EvaluationDataset
