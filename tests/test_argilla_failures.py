@@ -230,7 +230,7 @@ def on_a_small_disk(folder: Path, megabytes: int, *command: object, **environmen
     folder.mkdir(parents=True, exist_ok=True)
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
+        pytest.skip("a small disk takes unshare (Debian: apt install util-linux) and a kernel that lets us mount")
     variables = {"FOLDER": str(folder), "SIZE": f"{megabytes}m", "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
     done = subprocess.run(
         [*alone, "sh", "-c", ON_A_SMALL_DISK, "sh", *map(str, command)],

@@ -186,7 +186,7 @@ def test_a_name_that_means_this_machine_only_here_is_refused(argilla_home: Path)
     names = [name for address, *names in filter(None, lines) if address[:4] in ("127.", "::1") for name in names]
     name = next((n for n in names if n != "localhost"), None)
     if name is None:
-        pytest.skip("/etc/hosts has no further name for this machine")
+        pytest.skip("/etc/hosts has no further name for this machine: add one, as in 127.0.1.1 NAME")
     with pytest.raises(UsageError, match="which no other machine can reach"):
         local_argilla.up(argilla_home, host=name)
 
