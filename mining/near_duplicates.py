@@ -1,5 +1,6 @@
 """Chunks that repeat a cited one: known before anybody is asked, and never to become negatives."""
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -58,7 +59,9 @@ def repeats(positives: Mapping[str, str], others: Mapping[str, str]) -> list[Rep
         close = [positive for positive in known if positive.may_be_repeated_by(vocabulary)]
         if close:
             runs = shingles_of(spoken)
-            best = max(close, key=lambda positive: overlap(runs, positive.shingles))
-            if (similarity := overlap(runs, best.shingles)) >= NEAR_DUPLICATE:
+            similarity, best = max(
+                ((overlap(runs, positive.shingles), positive) for positive in close), key=operator.itemgetter(0)
+            )
+            if similarity >= NEAR_DUPLICATE:
                 found.append(Repeat(chunk_id, best.chunk_id, similarity))
     return found

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 _TEXTS_AT_A_TIME = 4_096
-_PAIRS_AT_A_TIME = 500_000  # whose sketches are held in memory twice
+_PAIRS_AT_A_TIME = 100_000  # whose sketches each thread holds in memory twice
 _COMPARED_AT_A_TIME = 50_000  # chunks whose texts are held in memory
+_KEPT_MIB = 256  # by the database, which would keep all texts that it read
 _THREADS = 2
 
 
@@ -58,8 +59,16 @@ def repeated_positives(store: Store, listed: pa.Table, *, progress: Progress = s
         listed["carries"].combine_chunks().to_numpy(zero_copy_only=False),
     )
     sketched = _sketched(store, rows.chunk_ids, progress)
-    close = [pairs[:, may_repeat(sketched, rows.chunks[pairs[0]], rows.chunks[pairs[1]])] for pairs in _pairs(rows)]
-    return _compared(store, rows, np.concatenate([np.zeros((2, 0), np.int64), *close], axis=1), progress)
+
+    def close_of(pairs: np.ndarray) -> np.ndarray:
+        near: np.ndarray = pairs[:, may_repeat(sketched, rows.chunks[pairs[0]], rows.chunks[pairs[1]])]
+        return near
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        close = list(in_order(pool, close_of, _pairs(rows), _THREADS))
+    found = _compared(store, rows, np.concatenate([np.zeros((2, 0), np.int64), *close], axis=1), progress)
+    store.let_go_of_memory(_KEPT_MIB)
+    return found
 
 
 def _sketched(store: Store, chunk_ids: pa.Array, progress: Progress) -> Sketches:

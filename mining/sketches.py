@@ -153,7 +153,7 @@ def _word_hashes(letters: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     edges = np.flatnonzero(inside[1:] != inside[:-1])  # there is a space at the very end
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
     padded = np.concatenate([letters, np.zeros(WORD_BYTES, np.uint8)])
-    eights = np.ndarray(len(letters), "<u8", padded, strides=(1,))  # the eight bytes from each place on
+    eights = np.ndarray(len(letters), "<u8", padded.data, strides=(1,))  # the eight bytes from each place on
     hashes = eights[starts] & _first_bytes(lengths)
     for place in range(8, WORD_BYTES, 8):
         long = np.flatnonzero(lengths > place)
@@ -165,8 +165,8 @@ def _first_bytes(counts: "np.ndarray") -> "np.ndarray":
     """Return masks of the first `counts` bytes of eight; all eight where there are more."""
     import numpy as np
 
-    masks = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
-    return masks[np.minimum(counts, 8)]
+    masks: np.ndarray = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)[np.minimum(counts, 8)]
+    return masks
 
 
 class _Tables(NamedTuple):

@@ -167,26 +167,30 @@ class Mined(NamedTuple):
     removed: int
 
 
+# A table of its own, by whose size DuckDB orders the joins of `_MINED`: it takes a filtered table for a small one.
+_LISTED = f"""
+    CREATE OR REPLACE TEMP TABLE listed AS
+    SELECT interaction_id, anchor_id, chunk_id, min(rank) AS rank, arg_min_null(score, rank) AS score
+    FROM retrievals SEMI JOIN {_COVERED} USING (chunk_id) JOIN interactions USING (interaction_id)
+    SEMI JOIN anchors USING (anchor_id) -- a forgotten query has no text that anybody could label
+    GROUP BY interaction_id, anchor_id, chunk_id
+"""
+
 _MINED = f"""
     CREATE OR REPLACE TEMP TABLE mined AS
-    WITH {_VOTED}, listed AS (
-        SELECT interaction_id, chunk_id, rank, score FROM retrievals SEMI JOIN {_COVERED} USING (chunk_id)
-        QUALIFY row_number() OVER (PARTITION BY interaction_id, chunk_id ORDER BY rank) = 1
-    ), documents AS (
+    WITH {_VOTED}, documents AS (
         SELECT DISTINCT anchor_id, document FROM voted JOIN chunk_names USING (chunk_id)
         WHERE proposed = 'positive' AND document IS NOT NULL
     ), neighbours AS (
         SELECT DISTINCT anchor_id, chunk_id, true AS neighbour
-        FROM listed JOIN interactions USING (interaction_id) JOIN chunk_names USING (chunk_id)
-        SEMI JOIN documents USING (anchor_id, document)
+        FROM listed JOIN chunk_names USING (chunk_id) SEMI JOIN documents USING (anchor_id, document)
     )
     SELECT {PAIR_ID} AS pair_id, anchor_id, chunk_id,
            coalesce(signal, CASE WHEN neighbour AND voted.proposed IS NULL THEN '{SAME_DOCUMENT}' ELSE '{UNCITED}' END)
                AS source,
            interaction_id, coalesce(proposed, 'negative') AS proposed, rank, score,
            repeated.* EXCLUDE (anchor_id, chunk_id)
-    FROM listed JOIN interactions USING (interaction_id)
-    SEMI JOIN anchors USING (anchor_id) -- a forgotten query has no text that anybody could label
+    FROM listed
     LEFT JOIN carried USING (interaction_id, chunk_id)
     LEFT JOIN voted USING (anchor_id, chunk_id)
     LEFT JOIN neighbours USING (anchor_id, chunk_id)
@@ -222,7 +226,9 @@ def put_log_candidates(
         store.view_of("repeated", repeated),
         store.view_of("covered", _kinds(kinds)),
     ):
+        store.execute(_LISTED)
         store.execute(_MINED)
+        store.execute("DROP TABLE listed")
         store.execute(f"INSERT INTO uncovered SELECT pair_id FROM pairs ANTI JOIN {_COVERED} USING (chunk_id)")
     before = store.count("SELECT count(*) FROM candidates")
     store.execute(
