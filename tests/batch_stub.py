@@ -3,12 +3,11 @@
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.judge_stub import Call, Response, failing
+from tests.judge_stub import Call, Response, failing, running
 
 Answer = Callable[[Call], Response]
 
@@ -136,17 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
 def serving_batches(answer: Answer) -> Iterator[BatchStub]:
     """Serve for the length of the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {}))
-    server.daemon_threads = True
     stub = BatchStub(f"http://127.0.0.1:{server.server_port}/v1", answer)
-    server.RequestHandlerClass.stub = stub  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    server.RequestHandlerClass.stub = stub
+    with running(server):
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _uploaded(raw: bytes) -> bytes:

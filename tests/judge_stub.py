@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -139,6 +139,19 @@ class Stub:
 
 
 @contextlib.contextmanager
+def running(server: HTTPServer) -> Iterator[None]:
+    """Let a server answer for the length of the block, and close it."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
 def serving(answer: Answer | Sequence[Response]) -> Iterator[Stub]:
     """Serve for the length of the block; fails at its end if a script was too short."""
     lock = threading.Lock()
@@ -183,7 +196,6 @@ def serving(answer: Answer | Sequence[Response]) -> Iterator[Stub]:
         return failing(500, "the script has ended")
 
     class Server(ThreadingHTTPServer):
-        daemon_threads = True
         request_queue_size = 256
 
         def handle_error(self, request: object, client_address: object) -> None:
@@ -191,14 +203,8 @@ def serving(answer: Answer | Sequence[Response]) -> Iterator[Stub]:
 
     server = Server(("127.0.0.1", 0), Handler)
     stub = Stub(f"http://127.0.0.1:{server.server_port}/v1")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with running(server):
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     assert not stub.complaints, stub.complaints
 
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ import pytest
 from labeling import local_argilla
 from labeling.local_argilla import Server
 from store.errors import ProviderError
+from tests.judge_stub import running
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, ask, eventually, make_dataset, push, record_ids, submit
 
 
@@ -78,14 +78,9 @@ def listening(status: int = 204, failures: int = 0) -> Iterator[tuple[str, list[
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}/", received
-        finally:
-            http.shutdown()
-            thread.join()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    with running(http):
+        yield f"http://127.0.0.1:{http.server_port}/", received
 
 
 def completed(server: Server, dataset_id: str) -> int:

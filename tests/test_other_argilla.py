@@ -3,7 +3,6 @@
 import http.server
 import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from labeling.argilla_client import connect, workspace_id
 from labeling.local_argilla import Server
 from store.errors import UserError
 from store.workspace import open_workspace
+from tests.judge_stub import running
 from tests.local_argilla_fixtures import ask
 from tests.reviewing import POLICY, fill
 from tests.test_argilla_security import certificate
@@ -70,12 +70,8 @@ def serving(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*tls)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(server):
         yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -1,11 +1,6 @@
 """Reviews through a real Argilla: what people are shown, what comes home, what interruptions leave behind."""
 
-import contextlib
 import html
-import http.server
-import json
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +25,7 @@ from store.progress import silent
 from store.reviews import pairs_to_review
 from tests.local_argilla_fixtures import TEXT_AND_LABEL, make_dataset
 from tests.reviewing import LOG, POLICY, TARGETED_ONLY, connected, dataset_of, fill, judge, on_server, pair
+from tests.test_other_argilla import Answer, serving
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -459,7 +455,8 @@ class TestConnect:
         ],
     )
     def test_what_is_no_argilla_2_is_refused(self, pages: dict[str, Any], message: str) -> None:
-        with serving(pages) as url, pytest.raises(ProviderError, match=message):
+        anything_else = {"*": Answer(200, "<html>hello</html>")}
+        with serving(anything_else | pages) as url, pytest.raises(ProviderError, match=message):
             connect_as(url, "key")
 
     def test_the_workspace_is_the_named_one_or_ours_or_the_only_one(
@@ -473,25 +470,3 @@ class TestConnect:
         monkeypatch.setenv("ARGILLA_WORKSPACE", "nobodys")
         with pytest.raises(MissingError, match=rf"no workspace 'nobodys'.*{team}.*uncited"):
             workspace_id(client)
-
-
-@contextlib.contextmanager
-def serving(pages: dict[str, Any]) -> Iterator[str]:
-    """A web server that answers these paths with JSON, and everything else with a page of HTML."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = pages.get(self.path)
-            body = json.dumps(known).encode() if known else b"<html>hello</html>"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,6 +16,7 @@ from store.builds import note_output
 from store.database import Store
 from store.errors import ProviderError
 from tests.evaluations import evaluation
+from tests.judge_stub import running
 from tests.labelled_store import fill
 from tests.test_cli import from_json, run
 from train import trainer
@@ -184,10 +184,8 @@ class Hub(BaseHTTPRequestHandler):
 def hub() -> Iterator[str]:
     Hub.committed, Hub.private, Hub.is_full = {}, None, False
     server = HTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_a_model_is_published_with_its_card_and_nothing_that_holds_texts(
