@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -17,6 +18,9 @@ from tests.local_argilla_fixtures import argilla_server as argilla_server  # one
 from tests.reviewing import ana as ana
 from tests.reviewing import bob as bob
 from tests.reviewing import client as client
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -67,10 +71,34 @@ def minilm() -> str:
 
 
 @pytest.fixture(scope="session")
+def encoder(minilm: str) -> "SentenceTransformer":
+    """These weights, loaded once."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(minilm)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that any SentenceTransformer was asked to encode."""
+    from sentence_transformers import SentenceTransformer
+
+    asked: list[str] = []
+    encode = SentenceTransformer.encode
+
+    def remembering(self: SentenceTransformer, inputs: list[str], **options: object) -> object:
+        asked.extend(inputs)
+        return encode(self, inputs, **options)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", remembering)
+    return asked
+
+
+@pytest.fixture(scope="session")
 def real_logs() -> Path:
     """The folder of real logs, where this machine has it."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"no real logs at {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the repository")
+        pytest.skip("no real logs at shared/data beside the repository: see docs/trust.md, The data")
     return SHARED_DATA
 
 

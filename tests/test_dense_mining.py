@@ -55,13 +55,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def encoder(minilm: str) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(minilm)
-
-
-@pytest.fixture(scope="module")
 def reranker(minilm: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A cross-encoder with MiniLM's weights and a head of chance."""
     import torch
@@ -71,22 +64,6 @@ def reranker(minilm: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("cross") / "reranker"
     CrossEncoder(minilm, num_labels=1).save_pretrained(str(folder))
     return str(folder)
-
-
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that any SentenceTransformer was asked to encode."""
-    from sentence_transformers import SentenceTransformer
-
-    asked: list[str] = []
-    encode = SentenceTransformer.encode
-
-    def remembering(self: SentenceTransformer, inputs: list[str], **options: object) -> object:
-        asked.extend(inputs)
-        return encode(self, inputs, **options)
-
-    monkeypatch.setattr(SentenceTransformer, "encode", remembering)
-    return asked
 
 
 def run(store: Store, model: str, **changes: object) -> MinedCount:

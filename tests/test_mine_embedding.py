@@ -20,7 +20,6 @@ from store.verification import verify
 from store.workspace import MineSettings, create_workspace, open_workspace
 from tests.labelled_store import POLICY, review
 from tests.test_cli import run as run_command
-from tests.test_dense_mining import encoded, encoder  # noqa: F401  (fixtures)
 from tests.test_mine import _all_rows, _log, _policy
 from train.labelled import usable_labels
 
@@ -61,7 +60,7 @@ def _flagged(store: Store) -> dict[object, tuple[object, ...]]:
 def test_a_chunk_whose_embedding_is_close_to_a_cited_one_is_flagged_with_the_model_that_says_so(
     store: Store,
     minilm: str,
-    encoder: "SentenceTransformer",  # noqa: F811
+    encoder: "SentenceTransformer",
 ) -> None:
     _fill(store)
     mine(store, _policy())
@@ -83,7 +82,7 @@ def test_a_chunk_whose_embedding_is_close_to_a_cited_one_is_flagged_with_the_mod
 def test_it_is_the_closest_positive_that_is_repeated_and_the_threshold_itself_counts(
     store: Store,
     minilm: str,
-    encoder: "SentenceTransformer",  # noqa: F811
+    encoder: "SentenceTransformer",
 ) -> None:
     _fill(store)
     _mine(store, minilm, 0.001)
@@ -119,7 +118,7 @@ def test_switched_off_nothing_is_flagged_any_more_and_the_rows_are_those_of_a_st
 def test_a_second_run_encodes_nothing_and_changes_nothing(
     store: Store,
     minilm: str,
-    encoded: list[str],  # noqa: F811
+    encoded: list[str],
 ) -> None:
     _fill(store)
     _log(store, "nothing is cited here", ["never needed"], [])
@@ -142,7 +141,7 @@ def test_a_second_run_encodes_nothing_and_changes_nothing(
 def test_the_dense_search_and_the_duplicates_share_their_embeddings_and_not_their_settings(
     store: Store,
     minilm: str,
-    encoded: list[str],  # noqa: F811
+    encoded: list[str],
 ) -> None:
     _fill(store)
     settings = MineSettings(model=minilm, duplicate_cosine=0.9, per_query={"dense": 1})
@@ -175,7 +174,7 @@ def test_however_little_is_held_in_memory_the_result_is_the_same(
 def test_a_run_that_is_stopped_while_it_encodes_changes_no_candidate_and_goes_on_where_it_was(
     store: Store,
     minilm: str,
-    encoded: list[str],  # noqa: F811
+    encoded: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from sentence_transformers import SentenceTransformer
@@ -253,7 +252,7 @@ def test_a_cosine_that_cannot_be_is_named(tmp_path: Path, cosine: str) -> None:
         open_workspace(root)
 
 
-def test_where_nothing_is_left_to_compare_no_model_is_loaded(store: Store, minilm: str, encoded: list[str]) -> None:  # noqa: F811
+def test_where_nothing_is_left_to_compare_no_model_is_loaded(store: Store, minilm: str, encoded: list[str]) -> None:
     _log(store, "nothing is cited here", ["a", "b"], [])
     assert (_mine(store, minilm).new, _flagged(store)) == (2, {})
     _log(store, "all is settled by text", ["one two three", "One two, three!"])
