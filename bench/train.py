@@ -1,4 +1,4 @@
-"""Measure training against a hand-written script: `python bench/train.py [--rows N] [--rounds R] [--model FOLDER]`.
+"""Measure training: `python bench/train.py [--rows N] [--rounds R] [--model FOLDER] [--precision]`.
 
 N triplets of made-up texts are trained on for one epoch: by `train.trainer.train`, and by the shortest script that does
 the same with sentence-transformers (same model, loss, batch size, precision, learning rate). Each runs in a process of
@@ -7,6 +7,9 @@ apart, hashes nothing, records nothing and could not go on where it was stopped.
 
 `overhead` is the median over the rounds of what `uncited` takes more, as a share of what the script takes;
 `outside_steps` leaves the steps themselves, forward and backward, out of the difference.
+
+With `--precision`, `uncited` trains in float32 and in bfloat16 instead, and `ratio` is the processor time of a step in
+bfloat16 as a share of that in float32. A processor without instructions for bfloat16 is not asked.
 """
 
 import argparse
@@ -28,6 +31,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 BATCH = 16
 LEARNING_RATE = 2e-5
 SIDES = ("uncited", "script")
+PRECISIONS = ("float32", "bfloat16")
 
 Triplet = tuple[str, str, str]
 
@@ -114,11 +118,15 @@ def by_script(triplets: Sequence[Triplet], model: str, out: Path) -> None:
 
 
 def measured(side: str, rows: int, words: int, model: str) -> dict[str, float]:
-    """Train once, in this process; return CPU seconds and seconds."""
+    """Train once, in this process; return CPU seconds, and seconds. A precision is a side of its own, of `uncited`."""
     import sentence_transformers
     import torch
     from transformers import Trainer
 
+    from train import trainer
+
+    if side in PRECISIONS:
+        vars(trainer)["computes_in_bfloat16"] = lambda _: side == "bfloat16"
     assert sentence_transformers
     torch.set_num_threads(1)
     in_steps = []
@@ -134,9 +142,10 @@ def measured(side: str, rows: int, words: int, model: str) -> dict[str, float]:
     triplets = texts(rows, words)
     with tempfile.TemporaryDirectory() as folder:
         used, started = _cpu_seconds(), time.perf_counter()
-        (by_uncited if side == "uncited" else by_script)(triplets, model, Path(folder) / "model")
+        (by_script if side == "script" else by_uncited)(triplets, model, Path(folder) / "model")
         taken = {"cpu_seconds": _cpu_seconds() - used, "seconds": time.perf_counter() - started}
-    return taken | {"steps": len(in_steps), "outside_steps": taken["cpu_seconds"] - sum(in_steps)}
+    inside = {"steps": len(in_steps), "step": median(in_steps)}
+    return taken | inside | {"outside_steps": taken["cpu_seconds"] - sum(in_steps)}
 
 
 def _cpu_seconds() -> float:
@@ -144,17 +153,23 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def compared(rows: int, words: int, rounds: int, model: str) -> dict[str, object]:
-    """Run both sides in turns, each round in the other order; return what each took and the overhead."""
-    taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+def in_turns(sides: Sequence[str], rows: int, words: int, rounds: int, model: str) -> dict[str, list[dict[str, float]]]:
+    """Run both sides in turns, each round in the other order; return what each took in each round."""
+    taken: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(rounds):
-        for side in SIDES if number % 2 else reversed(SIDES):
+        for side in sides if number % 2 else reversed(sides):
             command = [sys.executable, __file__, "--side", side, "--rows", str(rows), "--words", str(words)]
             environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
             done = subprocess.run(
                 [*command, "--model", model], capture_output=True, text=True, check=True, env=environment
             )
             taken[side].append(json.loads(done.stdout.splitlines()[-1]))
+    return taken
+
+
+def compared(rows: int, words: int, rounds: int, model: str) -> dict[str, object]:
+    """Train by `uncited` and by the script; return what each took and the overhead."""
+    taken = in_turns(SIDES, rows, words, rounds, model)
     rounds_of_both = list(zip(taken["uncited"], taken["script"], strict=True))
     totals = {"cpu_seconds": "cpu_seconds", "seconds": "seconds", "outside_steps": "cpu_seconds"}
     overhead = {
@@ -164,6 +179,26 @@ def compared(rows: int, words: int, rounds: int, model: str) -> dict[str, object
     return {"rows": rows, "words": words, "batch": BATCH, "taken": taken, "overhead": overhead}
 
 
+def precisions(rows: int, words: int, rounds: int, model: str) -> dict[str, object]:
+    """Train in float32 and in bfloat16; return the CPU seconds of a step, the median in each round, and their ratio."""
+    from train.models import computes_in_bfloat16
+
+    if not computes_in_bfloat16("cpu"):
+        return {"why_not": "this processor has no instructions for bfloat16: it trains in float32"}
+    taken = in_turns(PRECISIONS, rows, words, rounds, model)
+    steps = {precision: [run["step"] for run in runs] for precision, runs in taken.items()}
+    ratio = median(less / whole for less, whole in zip(steps["bfloat16"], steps["float32"], strict=True))
+    count = taken["float32"][0]["steps"]
+    return {
+        "rows": rows,
+        "words": words,
+        "batch": BATCH,
+        "steps": count,
+        "cpu_seconds_of_a_step": steps,
+        "ratio": ratio,
+    }
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,7 +206,8 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=90, help="of each chunk")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", action="store_true", help="compare float32 with bfloat16 instead")
+    parser.add_argument("--side", choices=SIDES + PRECISIONS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     model = given.model
     if not model:
@@ -181,7 +217,8 @@ def main() -> None:
     if given.side:
         print(json.dumps(measured(given.side, given.rows, given.words, model)))
     else:
-        print(json.dumps(compared(given.rows, given.words, given.rounds, model), indent=2))
+        measure = precisions if given.precision else compared
+        print(json.dumps(measure(given.rows, given.words, given.rounds, model), indent=2))
 
 
 if __name__ == "__main__":

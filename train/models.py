@@ -36,7 +36,7 @@ def load_model(base_model: str, class_name: str = "SentenceTransformer", **optio
 
 
 def computes_in_bfloat16(device: str) -> bool:
-    """Tell whether bfloat16 saves time on a device: on CPUs with instructions for it a step took 0.6 of the time."""
+    """Tell whether bfloat16 saves time on a device; `python bench/train.py --precision` measures how much on a CPU."""
     import torch
 
     if device == "cuda":
