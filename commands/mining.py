@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mining.candidates import MineResult
     from mining.hard_negatives import MinedNegatives
     from printing import Output
+    from store.policies import Policy
     from store.workspace import MineSettings
 
 _ALWAYS = {
@@ -69,7 +70,7 @@ def mine(
             }
         ):
             return
-        _print_log(session.out, chosen.name, counts, log)
+        _print_log(session.out, chosen, counts, log)
         if corpus:
             session.out.line(f"{added} chunks of {corpus} are new")
         if mined:
@@ -102,14 +103,20 @@ def _settings(given: "MineSettings", sources: list[str] | None, model: str | Non
         raise UsageError(f"{words}: {wrong['msg']}", hint="--from bm25=4 --from dense=4 --from random=2") from error
 
 
-def _print_log(out: "Output", policy: str, counts: "list[dict[str, object]]", log: "MineResult") -> None:
+def _print_log(out: "Output", policy: "Policy", counts: "list[dict[str, object]]", log: "MineResult") -> None:
     shown = _ALWAYS | {key: name for key, name in _WHERE_THERE_ARE_ANY.items() if any(c[key] for c in counts)}
     rows = [[count[key] for key in shown] for count in counts]
-    out.table(f"Candidates under {policy}", list(shown.values()), rows)
+    out.table(f"Candidates under {policy.name}", list(shown.values()), rows)
     out.line(
         f"{log.interactions} interactions, {log.without_positive} without a positive signal;"
         f" {log.new} candidates new, {log.removed} withdrawn"
     )
+    if log.interactions and log.without_positive == log.interactions:
+        taken = ", ".join(signal for signal, label in policy.signals.items() if policy.role(label) == "positive")
+        out.line(
+            f"No chunk has a signal that {policy.name} takes for a positive label ({taken or 'it names none'}), so"
+            " only a judge or people will find positives; the policy's file names signals under `signals`"
+        )
     if log.shared:
         title = "Chunks that several answers to one query had before them"
         out.table(title, ("answers", "taken up by", "pairs"), log.shared)

@@ -88,7 +88,8 @@ def list_(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Qu
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         policies = list_policies(session.store)
-        if session.out.json([_policy_summary(policy) for policy in policies]):
+        said = [{"question": policy.question, "labels": [label.name for label in policy.labels]} for policy in policies]
+        if session.out.json([_policy_summary(policy) | more for policy, more in zip(policies, said, strict=True)]):
             return
         rows = [(policy.name, policy.version, *_row(policy)[1:]) for policy in policies]
         session.out.table("Policies", ("policy", "version", "labels", "question"), rows)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.judge import judge_settings
 from commands.session import HERE, JsonOption, QuietOption, WorkspaceOption, opened
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def diff(
 def plan(
     file: _FileArgument,
     sample: Annotated[int | None, typer.Option(min=1, help="Ask the judge about so many pairs first.")] = None,
+    model: Annotated[str | None, typer.Option(help="The judge's model, as its endpoint names it.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Dollars that the sample may cost at most.")] = None,
     keep_judgments: _KeepJudgments = False,
     keep_reviews: _KeepReviews = False,
@@ -70,11 +73,12 @@ def plan(
     policy = load_policy(file)
     with opened(workspace, as_json=json, quiet=quiet) as session:
         settings, out = session.workspace.settings, session.out
+        judge = judge_settings(settings.judge, model, base_url, None)
         planned = plan_change(
             session.store,
             policy,
             settings.prices,
-            model=settings.judge.cascade[0].model,
+            model=judge.cascade[0].model,
             keep_judgments=keep_judgments,
             keep_reviews=keep_reviews,
         )
@@ -84,7 +88,7 @@ def plan(
                 found = sample_change(
                     session.store,
                     policy,
-                    settings.judge,
+                    judge,
                     settings.prices,
                     size=sample,
                     budget_usd=budget,

@@ -93,7 +93,13 @@ def test_a_free_edit_is_added_and_an_edit_that_costs_is_left_to_apply(workspace:
     refused = run("policy", "add", POLICY, cwd=workspace, status=2).stderr
     assert "10 judged pairs and 4 answers of people asked again; nothing was stored" in refused
     assert f"uncited policy plan {POLICY}" in refused
-    assert from_json("policy", "list", cwd=workspace)[0]["version"] == 2
+    (listed,) = from_json("policy", "list", cwd=workspace)
+    assert (listed["version"], listed["labels"][0], listed["question"][-5:]) == (2, "answers", "part?")
+    edit("in full?", "at least in part?")
+    edit("cited: answers", "clicked: answers")
+    run("policy", "add", POLICY, cwd=workspace)
+    mined = run("mine", "--policy", NAME, cwd=workspace).stdout
+    assert f"No chunk has a signal that {NAME} takes for a positive label (clicked)" in mined
 
 
 def test_a_plan_tells_changes_calls_money_and_reviews_and_stores_nothing(
@@ -119,6 +125,8 @@ def test_a_sample_within_a_budget_shows_what_would_change_and_is_paid_once(
     workspace: Path, edit: Edit, stub: Stub
 ) -> None:
     edit("at least in part?", "in full?")
+    other = ("--sample", 6, "--budget", 1, "--model", "another")
+    assert "no price is known for another" in run("policy", "plan", POLICY, *other, cwd=workspace, status=2).stderr
     shown = run("policy", "plan", POLICY, "--sample", 6, "--budget", 0.01, cwd=workspace).stdout
     assert "The budget is spent" in shown
     assert not stub.calls, "one call costs five cents"
