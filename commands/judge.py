@@ -149,6 +149,7 @@ def _print_estimate(out: "Output", stages: "list[StageEstimate]") -> None:
 
 
 def _print_judged(out: "Output", result: "JudgeResult") -> None:
+    from labeling.endpoint import ANSWERED
     from printing import dollars
 
     for number, stage in enumerate(result.stages, start=1):
@@ -165,6 +166,9 @@ def _print_judged(out: "Output", result: "JudgeResult") -> None:
             f" ({stage.cached_tokens:,} cached), {stage.completion_tokens:,} completion tokens;"
             f" {dollars(stage.cost_usd)}"
         )
+        unusable = sum(stage.errors[kind] for kind in ANSWERED)
+        if unusable:
+            out.line(f"{unusable} answers could not be used and were paid for; --retry-errors asks again")
         if stage.quotes_missing:
             out.line(f"{stage.quotes_missing} answers quote words that are not in the chunk")
         if stage.not_recorded:

@@ -7,7 +7,7 @@ import pytest
 
 from store.database import Store
 from store.workspace import create_workspace
-from tests.judge_stub import labelled, serving
+from tests.judge_stub import completion, labelled, serving
 from tests.judging import put_pairs
 from tests.test_cli import from_json, run
 
@@ -73,6 +73,13 @@ def test_stages_are_run_and_shown_one_by_one(workspace: Path) -> None:
     assert "2 pairs go on to stage 2" in printed
     assert len(stub.calls) == 22
     assert "2 stages: --model" in message
+
+
+def test_answers_that_were_paid_for_in_vain_are_counted_with_the_option_that_asks_again(workspace: Path) -> None:
+    with serving(lambda call: completion("I cannot say")) as stub:
+        configure(workspace, f'[judge]\nmodel = "m"\nbase_url = "{stub.url}"\n')
+        printed = run("judge", "-p", "helps", cwd=workspace).stdout
+    assert "answers could not be used and were paid for; --retry-errors asks again" in printed
 
 
 def test_without_a_policy_the_option_is_named(workspace: Path) -> None:
