@@ -21,6 +21,7 @@ from store.reviews import Review, add_reviews, current_reviews, find_pairs
 from store.text import storable
 
 _COMPLAINTS_SHOWN = 20
+_UNNAMED = "nobody is named as the reviewer (a column `reviewer`, or --reviewer NAME)"
 _LONGEST_CELL = 2**24  # characters; Python's csv stops at 2**17 by itself, and chunks may be longer
 _SHOWN = 60  # characters of a value in a complaint
 _FIRST_YEAR, _LAST_YEAR = 1970, 2100
@@ -208,7 +209,7 @@ def _complaints(row: _Row, matches: list[dict[str, Any]], labels: list[str], rev
     if row.label not in labels:
         wrong.append(f"label {_short(row.label)} is not one of {', '.join(labels)}")
     if reviewer is None:
-        wrong.append("nobody is named as the reviewer (a column `reviewer`, or --reviewer NAME)")
+        wrong.append(_UNNAMED)
     for what, key, value in (("query", "anchor_id", row.query), ("chunk", "chunk_id", row.chunk)):
         ids = {m[key] for m in matches}
         if ids == {None}:
@@ -265,4 +266,6 @@ def _invalid(file: Path, complaints: list[tuple[int, str]]) -> InvalidDataError:
     more = len(ordered) - _COMPLAINTS_SHOWN
     if more > 0:
         ordered = [*ordered[:_COMPLAINTS_SHOWN], f"... and {more} more"]
-    return InvalidDataError("\n".join([*ordered, "Nothing was imported."]), hint="correct the file and run it again")
+    unnamed = all(message == _UNNAMED for _, message in complaints)
+    hint = "the same command with --reviewer NAME" if unnamed else "correct the file and run it again"
+    return InvalidDataError("\n".join([*ordered, "Nothing was imported."]), hint=hint)

@@ -177,6 +177,15 @@ def test_every_bad_row_is_named_and_nothing_is_imported(store: Store, policy: Po
     assert len(pairs_to_review(store, policy)) == sum(map(len, CHUNKS))
 
 
+def test_where_all_that_is_missing_is_the_reviewer_the_option_is_named(
+    store: Store, policy: Policy, tmp_path: Path
+) -> None:
+    file = written(tmp_path, "query,chunk,label\nq1,q1-c2,answers\nq1,q1-c3,related\n")
+    with pytest.raises(InvalidDataError) as error:
+        import_reviews(store, policy, file)
+    assert error.value.hint == "the same command with --reviewer NAME"
+
+
 def test_bad_json_lines_are_named(store: Store, policy: Policy, tmp_path: Path) -> None:
     good = json.dumps({"query": "q1", "chunk": "q1-c2", "label": "answers", "reviewer": "eva"})
     file = written(tmp_path, "\n".join([good, "{", "[1]", '{"query": "q1", "label": ["x"]}']), "labels.jsonl")
