@@ -120,7 +120,8 @@ def status(
         names = ("reviewer", "stream", "status", "label", "reviews", "carried")
         session.out.table("Reviews here", names, [tuple(row[name] for name in names) for row in result.at_home])
         if not result.at_home:
-            session.out.next(f"uncited review {'pull' if result.on_server else 'push'} --policy {policy}")
+            running = "" if client else "uncited argilla up && "
+            session.out.next(f"{running}uncited review {'pull' if result.on_server else 'push'} --policy {policy}")
 
 
 @app.command("import")
