@@ -72,6 +72,10 @@ def shared() -> Iterator[Store]:
     [
         ("langsmith", _run("t1") | {"child_runs": 7}, "child_runs is not a list"),
         ("langfuse", DOWNLOAD | {"scores": 7}, "scores is not a list"),
+        ("openinference", {"resourceSpans": 7}, "resourceSpans is not a list"),
+        ("openinference", {"resourceSpans": [OTLP["resourceSpans"][0], 7]}, "resourceSpans[1] is not a JSON object"),
+        ("openinference", {"resourceSpans": [{"scopeSpans": "s"}]}, "scopeSpans is not a list"),
+        ("openinference", {"resourceSpans": [{"scopeSpans": [{"spans": ["s"]}]}]}, "spans[0] is not a JSON object"),
         ("trec-rag", _answer("a") | {"references": "d1"}, "references is not a list"),
         ("trec-rag", _answer("a") | {"answer": "100 days."}, "answer is not a list"),
         ("trec-rag", _answer("a") | {"answer": None}, "answer is missing"),

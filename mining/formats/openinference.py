@@ -14,7 +14,7 @@ from typing import Any
 
 from mining.formats.json_entries import Entry, entries
 from mining.formats.source import Format, Given, Note, Read, Sample, Side
-from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, document_in, first_text, metadata_in, text_in
+from mining.formats.texts import ANSWER_KEYS, QUERY_KEYS, document_in, first_text, list_in, metadata_in, text_in
 from mining.formats.traces import Document, Found, Kind, Span, annotation, read_traces
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError
@@ -43,21 +43,32 @@ def _by_trace(log: LogFile, read: Read) -> Iterator[Found]:
         if entry.problem:
             yield None, Line(entry.line, 0, entry.raw, entry.problem)
             continue
-        for raw, resource in _spans(entry):
+        problems: list[str] = []
+        for raw, resource in _spans(entry, problems):
             yield _span(entry.line, raw, resource)
+        for problem in problems:
+            yield None, Line(entry.line, 0, entry.raw, problem)
 
 
-def _spans(entry: Entry) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield each span of an object with the attributes of its resource."""
+def _spans(entry: Entry, problems: list[str]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield each span of an object with the attributes of its resource; what is wrong is added to the problems."""
     if "resourceSpans" not in entry.value:
         resource = metadata_in(entry.value.get("resource"))  # OpenTelemetry's own JSON has one in each span
         yield entry.value, metadata_in(resource.get("attributes"))
         return
-    for resource_spans in _objects(entry.value["resourceSpans"]):
+    for resource_spans in _parts(entry.value, "resourceSpans", problems):
         resource = _otlp_attributes(metadata_in(resource_spans.get("resource")).get("attributes"))
-        for scope in _objects(resource_spans.get("scopeSpans")):
-            for span in _objects(scope.get("spans")):
+        for scope in _parts(resource_spans, "scopeSpans", problems):
+            for span in _parts(scope, "spans", problems):
                 yield span, resource
+
+
+def _parts(values: dict[str, Any], key: str, problems: list[str]) -> Iterator[dict[str, Any]]:
+    for place, part in enumerate(list_in(values, key, problems)):
+        if isinstance(part, dict):
+            yield part
+        else:
+            problems.append(f"{key}[{place}] is not a JSON object")
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (whatever JSON holds)
