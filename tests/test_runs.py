@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -149,7 +150,7 @@ class Hub(BaseHTTPRequestHandler):
             files = [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
             self._answer(200, {"files": files})
         elif self.is_full:
-            self._answer(507, {"error": "No space left"})
+            self._answer(403, {"error": "Your storage is full"})
         elif self.path.startswith("/api/models/team/model/commit"):
             for line in body.splitlines():
                 entry = json.loads(line)
@@ -229,7 +230,7 @@ def test_training_asks_the_hub_before_it_begins_and_publishes_once_it_has_ended(
         train("reads")  # a repository that is there, and may be read
     assert not Path("new").exists()
     Hub.is_full = True
-    with pytest.raises(ProviderError, match=r"trained, but not published.*team/model: .*507") as refused:
+    with pytest.raises(ProviderError, match=r"trained, but not published.*Your storage is full") as refused:
         train("good")
     assert refused.value.hint == "uncited push-model team/model --policy answers --model new"
     assert "new: trained; 1 steps" in capsys.readouterr().out
@@ -240,6 +241,7 @@ def test_training_asks_the_hub_before_it_begins_and_publishes_once_it_has_ended(
     assert Hub.private
     assert Hub.committed["model.safetensors"] == Path("new/model.safetensors").read_bytes()
     assert "run.json" not in Hub.committed
+    shutil.rmtree("new")  # other tests look at the newest run
 
 
 @pytest.mark.slow
