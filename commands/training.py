@@ -184,11 +184,11 @@ def train(
         raise UsageError("--build names one build, and several policies have one each", hint="leave out --build")
 
     def read() -> tuple[list[TrainingSplit], Path, dict[str, Path]]:
-        if push_to_hub:  # before hours of training, not after
-            open_repository(push_to_hub)
         with opened(workspace, as_json=json, quiet=quiet) as session:
             builds = {name: session.build(name, build_id) for name in names}
             splits = read_training_splits(session.store, list(builds.values()))
+            if push_to_hub:  # before hours of training, not after
+                open_repository(push_to_hub)
             if teacher:
                 with session.out.progress() as bar:
                     splits = [with_teacher(session.store, split, teacher, progress=bar) for split in splits]
