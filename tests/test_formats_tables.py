@@ -41,6 +41,19 @@ def test_a_csv_table_may_hold_one_retrieved_chunk_a_row(store: Store, tmp_path: 
     assert (second["retrieved"][0]["text"], second["line"], second["cited"]) == (TICKS, 4, [])
 
 
+def test_a_label_in_a_column_of_signals_becomes_a_part_of_the_signals_name(store: Store, tmp_path: Path) -> None:
+    rows = "query,text,grade\nhow long?,A flea lives 100 days., E \nhow long?,Fleas jump.,2\nhow long?,Ticks wait.,\n"
+    lists = {"query": "where?", "text": ["On grass.", "At home."], "grade": ["S", True]}
+    mapping = {"signal.relevance": "grade"}
+    import_files(store, [write_text(tmp_path / "rows.csv", rows)], mapping=mapping)
+    import_files(store, [write_text(tmp_path / "lists.jsonl", json.dumps(lists) + "\n")], mapping=mapping)
+    told = [(signal["signal"], signal["value"]) for line in stored(store) for signal in line["signals"]]
+    assert sorted(told) == [("relevance", 1.0), ("relevance", 2.0), ("relevance:E", 1.0), ("relevance:S", 1.0)]
+    number_as_text = {"query": "how far?", "text": "Far.", "grade": "3"}
+    with pytest.raises(InvalidDataError, match='"3" is not a number'):
+        import_files(store, [write_text(tmp_path / "text.jsonl", json.dumps(number_as_text) + "\n")], mapping=mapping)
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_other_delimiters_and_gzip_are_found_out(store: Store, tmp_path: Path, delimiter: str) -> None:
     text = delimiter.join(("query", "text")) + "\n" + delimiter.join(("how long?", "100 days, or so")) + "\n"

@@ -17,6 +17,7 @@ from mining.formats.json_entries import entries, holds_objects
 from mining.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from mining.formats.source import Format, Given, Read, Sample, line_of
 from mining.formats.texts import list_in
+from mining.formats.traces import annotation
 from mining.log_lines import Line, LogFile
 from store.errors import InvalidDataError, UsageError
 from store.ids import chunk_id
@@ -182,14 +183,12 @@ def _of_lists(number: int, fields: dict[str, Any], signals: dict[str, Any], othe
     told = list(list_in(fields, "signals", problems))
     for name, value in signals.items():
         if not isinstance(value, list):
-            told.append({"signal": name, "value": _amount(value)})
+            told.append(_signal(name, value))
         elif len(value) != len(chunks):
             problems.append(f"{len(value)} values of {SIGNAL}{name} for {len(chunks)} chunks")
         else:
             pairs = zip(chunks, value, strict=True)
-            told += [
-                {"signal": name, "chunk_id": c["chunk_id"], "value": _amount(v)} for c, v in pairs if v is not None
-            ]
+            told += [{**_signal(name, v), "chunk_id": c["chunk_id"]} for c, v in pairs if v is not None]
     interaction = {name: fields[name] for name in _OF_INTERACTION if name in fields}
     listed = {**interaction, "retrieved": chunks, "cited": _as_id(cited), "signals": told or None}
     return line_of(number, {**others, **listed}, problems)
@@ -238,7 +237,7 @@ def _of_rows(rows: list[Row], mapping: Mapping[str, str]) -> Line:
         if _flag(fields.get("cited", False), line, problems):
             cited.append(chunk["chunk_id"])
         for name, value in _signals(row, mapping).items():
-            signals.append({"signal": name, "chunk_id": chunk["chunk_id"], "value": _amount(value)})
+            signals.append({**_signal(name, value), "chunk_id": chunk["chunk_id"]})
     known = any(mapping.get("cited", "cited") in row for _, row in rows)
     listed = {"retrieved": chunks, "cited": cited if known else None, "signals": signals or None}
     return line_of(number, {**interaction, **listed}, problems)
@@ -251,8 +250,19 @@ def _flag(value: Any, line: int, problems: list[str]) -> bool:  # noqa: ANN401 (
     return text in _YES
 
 
-def _amount(value: Any) -> Any:  # noqa: ANN401 (whatever a table holds)
-    return float(value) if isinstance(value, bool) else value
+def _signal(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a table holds)
+    """Tell a signal by a cell: a number, yes or no, or a label, which becomes a part of the name."""
+    if isinstance(value, str) and value.strip() and not _holds_number(value):
+        name, value = annotation(name, label=value)
+    return {"signal": name, "value": float(value) if isinstance(value, bool) else value}
+
+
+def _holds_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 FORMAT = Format("table", "table (CSV, Parquet, JSON Lines)", _recognises, _read)
