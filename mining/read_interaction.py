@@ -74,14 +74,19 @@ def _contradictions(logged: dict[str, Any], found: list[Retrieved | None]) -> It
     """Say what no schema can: ranks and texts that contradict each other, ids that were not retrieved."""
     ranks: dict[int, int] = {}
     texts: dict[str, str] = {}
+    without_text: list[tuple[int, str]] = []
     for place, (chunk, retrieved) in enumerate(zip(logged["retrieved"], found, strict=True)):
         name, rank = chunk["chunk_id"], chunk["rank"]
         if (earlier := ranks.setdefault(rank, place)) != place:
             yield f"retrieved[{place}].rank: {rank} is the rank of retrieved[{earlier}] too"
         if not retrieved:
-            yield f'retrieved[{place}]: chunk "{name}" has no text, here or in a corpus file'
+            without_text.append((place, name))
         elif texts.setdefault(name, retrieved.text) != retrieved.text:
             yield f'retrieved[{place}]: chunk "{name}" stands in this list with another text already'
+    if without_text:  # all together: where the corpus is missing, all of them lack theirs
+        place, name = without_text[0]
+        others = f"; nor have {len(without_text) - 1:,} others" if len(without_text) > 1 else ""
+        yield f'retrieved[{place}]: chunk "{name}" has no text, here or in a corpus file (--corpus FILE){others}'
     listed = {chunk["chunk_id"] for chunk in logged["retrieved"]}
     for place, name in enumerate(logged["cited"]):
         if name not in listed:

@@ -365,6 +365,10 @@ BAD_LINES: list[tuple[object, str]] = [
     (_line(retrieved=[{**_CHUNK, "text": " "}]), "retrieved[0].text: is blank"),
     (_line(retrieved=[{**_CHUNK, "text": "x" * 1_048_577}]), "retrieved[0].text: has 1,048,577 characters"),
     (_line(retrieved=[{"chunk_id": "c1", "rank": 1}]), 'chunk "c1" has no text, here or in a corpus file'),
+    (
+        _line(retrieved=[{"chunk_id": f"c{rank}", "rank": rank} for rank in (1, 2, 3)]),
+        'retrieved[0]: chunk "c1" has no text, here or in a corpus file (--corpus FILE); nor have 2 others',
+    ),
     (_line(retrieved=[{"rank": 1, "text": "t"}]), "retrieved[0].chunk_id: missing"),
     (_line(retrieved=[{**_CHUNK, "rank": n} for n in range(1, 10_002)]), "has 10,001 entries; at most 10,000"),
     (_line(time="yesterday"), 'time: "yesterday" is no time; write ISO 8601'),
@@ -411,8 +415,8 @@ def test_twenty_bad_lines_are_shown_and_all_are_counted(store: Store, tmp_path: 
 
 
 def test_a_line_with_thousands_of_problems_names_the_first(store: Store, tmp_path: Path) -> None:
-    line = _line(retrieved=[{"chunk_id": f"c{n}", "rank": n} for n in range(1, 5_001)])
-    with pytest.raises(InvalidDataError, match="and 4,980 more problems") as refused:
+    line = _line(retrieved=[{"chunk_id": f"c{n}", "rank": 1, "text": "a"} for n in range(5_000)])
+    with pytest.raises(InvalidDataError, match="and 4,979 more problems") as refused:
         import_files(store, [_write(tmp_path / "log.jsonl", line)])
     assert len(refused.value.message) < 5_000
 
