@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from commands.builds import ID_SHOWN
 from commands.session import (
     HERE,
     BuildOption,
@@ -52,6 +53,7 @@ def build(
 ) -> None:
     """Make an immutable set of triplets from the labels as they stand."""
     from printing import percent
+    from store.builds import latest_build
     from store.certificates import void_certificates
     from train.triplets import build as build_triplets
 
@@ -95,7 +97,10 @@ def build(
         if held_back and not shared_chunks:
             out.note(f"{held_back} labels are kept from training, as the test split has their chunks (--shared-chunks)")
         out.note("This build is new." if result.is_new else "The same labels gave the same build: nothing changed.")
-        out.next(f"uncited export --policy {policy} --out DIR", f"uncited train --policy {policy}")
+        # The newest is what the next commands take by themselves, and what was built again may be an older one.
+        newest = latest_build(session.store, policy).build_id == result.build.build_id
+        named = "" if newest else f" --build {result.build.build_id[:ID_SHOWN]}"
+        out.next(f"uncited export --policy {policy}{named} --out DIR", f"uncited train --policy {policy}{named}")
 
 
 def train(

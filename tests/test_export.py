@@ -346,3 +346,6 @@ def test_without_a_test_split_the_command_says_so(built: Path) -> None:
     run("build", "--policy", "answers", "--test-share", "0", cwd=built)
     done = run("export", "--policy", "answers", "--out", "out", cwd=built)
     assert "The build has no test split" in done.stderr
+    again = run("build", "--policy", "answers", cwd=built).stderr  # the first of the two, which is not the newest
+    assert "nothing changed" in again
+    assert re.search(r"uncited export --policy answers --build build_\w{8} --out DIR", again)
