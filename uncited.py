@@ -297,9 +297,10 @@ def load_build(workspace: str | Path, *, policy: str, build_id: str | None = Non
     from datasets import Dataset, DatasetDict
 
     from store.builds import build_triplets, get_build, latest_build
+    from store.policies import get_policy
 
     with open(workspace) as store:
-        build = get_build(store, build_id) if build_id else latest_build(store, policy)
+        build = get_build(store, build_id) if build_id else latest_build(store, get_policy(store, policy).name)
         triplets = build_triplets(store, build.build_id)
     rows = triplets.to_pandas()
     return DatasetDict(

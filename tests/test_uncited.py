@@ -84,8 +84,12 @@ def test_a_build_loads_as_a_dataset_of_anchor_positive_negative(tmp_path: Path) 
 
 def test_a_build_that_is_not_there_is_missing(tmp_path: Path) -> None:
     root = create_workspace(tmp_path / "w").root
-    with pytest.raises(MissingError, match="no build"):
-        uncited.load_build(root, policy="answers")
+    with pytest.raises(MissingError, match="no policy named 'answer'"):
+        uncited.load_build(root, policy="answer")
+    with uncited.open(root) as store:
+        policy = fill(store)
+    with pytest.raises(MissingError, match="no build of policy 'answers' yet"):
+        uncited.load_build(root, policy=policy.name)
     with pytest.raises(MissingError, match="not an uncited workspace"):
         uncited.open(tmp_path / "nowhere")
 
