@@ -507,6 +507,7 @@ def test_labels_about_questions_that_a_model_wrote_are_counted_apart(store: Stor
     assert (found["negatives"].synthetic, found["negatives"].synthetic_sampled) == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_commands_lead_from_the_plan_to_a_build(tmp_path: Path) -> None:
     run("init", "w", cwd=tmp_path)
     workspace = tmp_path / "w"

@@ -376,6 +376,7 @@ def test_a_corpus_with_a_bad_line_adds_nothing_and_names_the_line(store: Store, 
 # -------------------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_the_command_takes_quotas_from_the_file_or_from_its_options(tmp_path: Path) -> None:
     run_command("init", "w", cwd=tmp_path)
     lines = [

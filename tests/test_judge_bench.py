@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCH = Path(__file__).resolve().parents[1] / "bench" / "judge.py"
 
 
+@pytest.mark.slow
 def test_the_judge_adds_little_to_what_the_client_takes_and_holds_no_pairs_in_memory() -> None:
     command = [sys.executable, str(BENCH), "--pairs", "200", "--rounds", "1", "--memory", "20000", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
