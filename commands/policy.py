@@ -88,8 +88,12 @@ def list_(workspace: WorkspaceOption = HERE, json: JsonOption = False, quiet: Qu
 
     with opened(workspace, as_json=json, quiet=quiet) as session:
         policies = list_policies(session.store)
-        said = [{"question": policy.question, "labels": [label.name for label in policy.labels]} for policy in policies]
-        if session.out.json([_policy_summary(policy) | more for policy, more in zip(policies, said, strict=True)]):
+        if session.out.json(
+            [
+                {**_policy_summary(p), "question": p.question, "labels": [label.name for label in p.labels]}
+                for p in policies
+            ]
+        ):
             return
         rows = [(policy.name, policy.version, *_row(policy)[1:]) for policy in policies]
         session.out.table("Policies", ("policy", "version", "labels", "question"), rows)
